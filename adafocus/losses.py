@@ -10,7 +10,7 @@ from torch import Tensor
 import torch.nn.functional as F
 from .model import AdaFocusOutput
 
-# %% ../nbs/06_losses.ipynb #3c829620
+# %% ../nbs/06_losses.ipynb #750e102a
 def frame_cross_entropy(logits:Tensor,  # (B, T, K)
                         labels:Tensor,  # (B,), class indices
                        )->Tensor:       # a scalar
@@ -28,6 +28,6 @@ def adafocus_loss(outputs:tuple[AdaFocusOutput, AdaFocusOutput|None], # (learned
         terms[f'{prefix}classifier'] = frame_cross_entropy(out.logits, labels)
         terms[f'{prefix}global'] = frame_cross_entropy(out.global_logits, labels)
         terms[f'{prefix}local'] = frame_cross_entropy(out.local_logits, labels)
-        counted = ('classifier', 'global', 'local') if auxiliary_supervision else ('classifier',)
-        branches.append(sum(terms[prefix + name] for name in counted))
+        auxiliary = terms[f'{prefix}global'] + terms[f'{prefix}local']
+        branches.append(terms[f'{prefix}classifier'] + (auxiliary if auxiliary_supervision else 0*auxiliary))    # 0*: DistributedDataParallel waits for every parameter
     return sum(branches)/len(branches), terms

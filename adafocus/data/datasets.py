@@ -4,16 +4,16 @@
 
 # %% auto #0
 __all__ = ['SUFFIXES', 'DATASETS', 'Video', 'VideoData', 'read_folder', 'register_dataset', 'read_needle', 'open_data',
-           'SampleConfig', 'VideoDataset', 'EpochSampler', 'collate']
+           'SampleConfig', 'VideoDataset', 'EpochSampler', 'collate', 'build_loader']
 
-# %% ../../nbs/11_datasets.ipynb #fdf4597d
+# %% ../../nbs/11_datasets.ipynb #c58947e8
 import json, random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 import numpy as np, torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 from . import needle
 from .sampling import frame_order, segment_indices
 from .transforms import evaluation_view, training_view
@@ -171,7 +171,7 @@ class VideoDataset(Dataset):
         if video.boxes is not None: sample.update(boxes=torch.zeros(c.num_frames, 4), visible=torch.zeros(c.num_frames, dtype=torch.bool))
         return sample
 
-# %% ../../nbs/11_datasets.ipynb #7749ee02
+# %% ../../nbs/11_datasets.ipynb #03933185
 class EpochSampler(Sampler):
     "Keys (epoch, number) of one pass over a dataset; call `set_epoch` before each."
     def __init__(self, length:int, shuffle:bool, seed:int=0): self.length, self.shuffle, self.seed, self.epoch = length, shuffle, seed, 0
@@ -185,3 +185,15 @@ def collate(samples:list[dict])->dict: # tensors with a batch dimension in front
     "Stack samples to a batch."
     batch = {name: torch.stack([s[name] for s in samples]) for name in samples[0] if name != 'failures'}
     return dict(batch, failures=[f for s in samples for f in s['failures']])
+
+def build_loader(videos:list[Video],
+                 config:SampleConfig,
+                 training:bool,      # shuffle, draw, and drop a last batch that is not full
+                 batch_size:int,     # videos in a batch of this process
+                 workers:int=0,      # processes that decode
+                 cache_mb:int=0,     # memory for decoded short clips, in MB
+                )->DataLoader:       # its `sampler` is an EpochSampler
+    "Batches of videos."
+    cache = FrameCache(len(videos), cache_mb) if cache_mb else None
+    return DataLoader(VideoDataset(videos, config, training, cache), batch_size, sampler=EpochSampler(len(videos), training, config.seed), collate_fn=collate, drop_last=training,
+                      num_workers=workers, persistent_workers=workers > 0, pin_memory=torch.cuda.is_available())
