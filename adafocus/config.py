@@ -88,7 +88,7 @@ class Config:
                                          ('workers', d.workers, d.workers is None or d.workers >= 0, 'at least 0')):
             if not ok: raise ValueError(f'{name} is {value}; it must be {allowed}')
 
-# %% ../nbs/20_config.ipynb #2e86551a
+# %% ../nbs/20_config.ipynb #aa678b41
 PRESETS: dict[str, Callable[[], Config]] = {}
 
 def register_preset(name:str)->Callable:
@@ -104,7 +104,7 @@ def _mn2rn_p128(): return Config()
 @register_preset('needle')
 def _needle():
     return Config(model=ModelConfig(num_classes=len(needle.GLYPHS), num_frames=8, frame_size=112, patch_size=48, global_encoder='small_global', local_encoder='small_local',
-                                    global_size=36, policy_channels=16, policy_hidden=128, classifier_hidden=256, feature_reuse=False),
+                                    global_size=28, policy_channels=16, policy_hidden=128, classifier_hidden=256, feature_reuse=False),
                   data=DataConfig(resize=112, augment=False, flip=False),
                   train=TrainConfig(epochs=12, lr=.1, lr_classifier=1.))
 

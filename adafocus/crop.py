@@ -26,13 +26,13 @@ def _check(positions, patch_size, h, w):
     if not 1 <= patch_size <= min(h, w):
         raise ValueError(f'patch_size is {patch_size}; it must be from 1 to {min(h, w)}, the shorter side of a {h} x {w} frame')
 
-# %% ../nbs/01_crop.ipynb #915aa21c
+# %% ../nbs/01_crop.ipynb #e422d16a
 def _integer_crops(frames, positions, patch_size):
     "The (P+1) x (P+1) crops (N, C, P+1, P+1) around each patch, and the fractions (N, 2) that Eq. 6 blends them with."
     n, _, h, w = frames.shape
     room = positions.new_tensor([w - patch_size, h - patch_size])
     corner = positions.clamp(0, 1) * room
-    whole = torch.minimum(corner.detach().floor(), (room - 1).clamp(min=0))
+    whole = torch.minimum(corner.detach().nan_to_num().floor(), (room - 1).clamp(min=0))
     steps = torch.arange(patch_size + 1, device=frames.device)
     columns, rows = (whole.long()[:, :, None] + steps).unbind(1)                     # (N, P+1) each
     columns, rows = columns.clamp(max=w - 1), rows.clamp(max=h - 1)                   # matters only where P equals H or W

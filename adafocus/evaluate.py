@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['POLICY_NAMES', 'baseline_positions', 'evaluate', 'summarise', 'shown_steps', 'table', 'load_run', 'open_run_data',
-           'default_workers', 'use_cores', 'evaluate_run', 'main', 'finish']
+           'default_workers', 'usable_cores', 'prepare_cpu', 'evaluate_run', 'main', 'finish']
 
-# %% ../nbs/22_evaluate.ipynb #cdcc22ae
-import json, os, sys
+# %% ../nbs/22_evaluate.ipynb #9ce83db4
+import ctypes, json, os, sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -81,7 +81,7 @@ def table(summary:dict, feature_reuse:bool)->str: # lines to print
     if others: lines.append(f'{"gain":10}' + ''.join(f'{100*(summary["learned"]["accuracy"][t-1] - max(o[t-1] for o in others)):+8.1f}' for t in steps) + '   (learned over the best other)')
     return '\n'.join(lines)
 
-# %% ../nbs/22_evaluate.ipynb #83ffa8cb
+# %% ../nbs/22_evaluate.ipynb #b6de35fd
 def load_run(run:str|Path,   # a folder with config.yaml and model.safetensors
             )->tuple[AdaFocus, Config]: # in evaluation mode, on the CPU
     "The model of a finished (or running) training. ValueError names what is missing or does not fit."
@@ -101,19 +101,29 @@ def open_run_data(config:Config)->VideoData:
 
 def default_workers(processes:int=1)->int:
     "Decoding processes for each training process: one a core, at most 8."
-    return max(1, min(8, len(os.sched_getaffinity(0)) // processes)) if hasattr(os, 'sched_getaffinity') else 2
+    return max(1, min(8, usable_cores()//processes))
 
-def use_cores(accelerator:Accelerator)->None:
-    "Share the cores among the processes of this machine, when they compute on the CPU."
-    if accelerator.device.type == 'cpu': torch.set_num_threads(default_workers(accelerator.num_processes))
+def usable_cores()->int:
+    "Cores that this process may use."
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
 
-# %% ../nbs/22_evaluate.ipynb #0da62cda
+def prepare_cpu(processes:int=1)->None: # how many processes compute on this machine
+    "Share the cores among them, and keep freed memory: asking the system anew for every large tensor costs a tenth of a training step and more."
+    torch.set_num_threads(max(1, usable_cores()//processes))
+    if sys.platform == 'linux':
+        try: libc = ctypes.CDLL('libc.so.6')
+        except OSError: return                                                   # another C library
+        libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30); libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3                                     # of glibc's mallopt
+
+# %% ../nbs/22_evaluate.ipynb #8dfaf24a
 def evaluate_run(run:str|Path,
                  accelerator:Accelerator,
                  policies:tuple[str,...]=POLICY_NAMES,
                 )->tuple[dict[str,Scores], VideoData, Config]:
     "Score a run's model on its validation videos under all policies; the main process prints the table and writes `evaluation.json`."
-    use_cores(accelerator)
+    if accelerator.device.type == 'cpu': prepare_cpu(accelerator.num_processes)
     model, config = load_run(run)
     with accelerator.main_process_first(): data = open_run_data(config)
     d, n = config.data, accelerator.num_processes
