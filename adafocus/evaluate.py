@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['POLICY_NAMES', 'baseline_positions', 'evaluate', 'summarise', 'shown_steps', 'table', 'load_run', 'open_run_data',
-           'default_workers', 'usable_cores', 'prepare_cpu', 'evaluate_run', 'main', 'finish']
+           'default_workers', 'local_processes', 'usable_cores', 'prepare_cpu', 'evaluate_run', 'main', 'finish']
 
 # %% ../nbs/22_evaluate.ipynb #9ce83db4
 import ctypes, json, os, sys
@@ -81,7 +81,7 @@ def table(summary:dict, feature_reuse:bool)->str: # lines to print
     if others: lines.append(f'{"gain":10}' + ''.join(f'{100*(summary["learned"]["accuracy"][t-1] - max(o[t-1] for o in others)):+8.1f}' for t in steps) + '   (learned over the best other)')
     return '\n'.join(lines)
 
-# %% ../nbs/22_evaluate.ipynb #b6de35fd
+# %% ../nbs/22_evaluate.ipynb #5fc0524e
 def load_run(run:str|Path,   # a folder with config.yaml and model.safetensors
             )->tuple[AdaFocus, Config]: # in evaluation mode, on the CPU
     "The model of a finished (or running) training. ValueError names what is missing or does not fit."
@@ -99,17 +99,21 @@ def open_run_data(config:Config)->VideoData:
     d = config.data
     return open_data(d.data or f'needle:{needle.cached_dataset()}', d.val_share, config.seed)
 
-def default_workers(processes:int=1)->int:
+def default_workers()->int:
     "Decoding processes for each training process: one a core, at most 8."
-    return max(1, min(8, usable_cores()//processes))
+    return max(1, min(8, usable_cores()//local_processes()))
+
+def local_processes()->int:
+    "Training processes on this machine, as the launcher says."
+    return int(os.environ.get('LOCAL_WORLD_SIZE', 1))
 
 def usable_cores()->int:
     "Cores that this process may use."
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
 
-def prepare_cpu(processes:int=1)->None: # how many processes compute on this machine
-    "Share the cores among them, and keep freed memory: asking the system anew for every large tensor costs a tenth of a training step and more."
-    torch.set_num_threads(max(1, usable_cores()//processes))
+def prepare_cpu()->None:
+    "Share the cores among the processes of this machine, and keep freed memory: asking the system anew for every large tensor costs a tenth of a training step and more."
+    torch.set_num_threads(max(1, usable_cores()//local_processes()))
     if sys.platform == 'linux':
         try: libc = ctypes.CDLL('libc.so.6')
         except OSError: return                                                   # another C library
@@ -117,17 +121,17 @@ def prepare_cpu(processes:int=1)->None: # how many processes compute on this mac
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3                                     # of glibc's mallopt
 
-# %% ../nbs/22_evaluate.ipynb #8dfaf24a
+# %% ../nbs/22_evaluate.ipynb #92d9fe0f
 def evaluate_run(run:str|Path,
                  accelerator:Accelerator,
                  policies:tuple[str,...]=POLICY_NAMES,
                 )->tuple[dict[str,Scores], VideoData, Config]:
     "Score a run's model on its validation videos under all policies; the main process prints the table and writes `evaluation.json`."
-    if accelerator.device.type == 'cpu': prepare_cpu(accelerator.num_processes)
+    if accelerator.device.type == 'cpu': prepare_cpu()
     model, config = load_run(run)
-    with accelerator.main_process_first(): data = open_run_data(config)
+    with accelerator.local_main_process_first(): data = open_run_data(config)
     d, n = config.data, accelerator.num_processes
-    batches = build_loader(data.val, config.samples(), False, max(1, config.train.batch_size//n), default_workers(n) if d.workers is None else d.workers)
+    batches = build_loader(data.val, config.samples(), False, max(1, config.train.batch_size//n), default_workers() if d.workers is None else d.workers)
     model, batches = model.to(accelerator.device), accelerator.prepare(batches)
     scores, failures = evaluate(model, batches, accelerator, policies, config.seed)
     for path, reason in failures.items(): print(f'left out: {reason}', file=sys.stderr)

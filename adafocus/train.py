@@ -117,7 +117,7 @@ def train_epoch(model:nn.Module,             # prepared
                         videos_s=f'{(step + 1)*t.batch_size/(time.perf_counter() - begin):.0f}', refresh=False)
     return {name: x.item()/steps for name, x in sums.items()}
 
-# %% ../nbs/23_train.ipynb #8c13d3f3
+# %% ../nbs/23_train.ipynb #a47393c2
 def train(config:Config,
           resume:Path|None=None,           # go on with the run in this folder
           accelerator:Accelerator|None=None,
@@ -125,8 +125,8 @@ def train(config:Config,
     "Train AdaFocus V2 as configured. ValueError for what cannot be done; VideosUnreadable or LossNotFinite for what went wrong on the way."
     accelerator = accelerator or Accelerator(mixed_precision=config.mixed_precision)
     processes, t, d = accelerator.num_processes, config.train, config.data
-    if accelerator.device.type == 'cpu': prepare_cpu(processes)
-    with accelerator.main_process_first(): data = open_run_data(config)
+    if accelerator.device.type == 'cpu': prepare_cpu()
+    with accelerator.local_main_process_first(): data = open_run_data(config)
     per_process, left_over = divmod(t.batch_size, processes)
     if left_over: raise ValueError(f'batch_size is {t.batch_size}; it must be a multiple of the {processes} processes')
     if len(data.train) < t.batch_size: raise ValueError(f'batch_size is {t.batch_size}, but there are {len(data.train)} videos to train on; it may be at most that many')
@@ -136,7 +136,7 @@ def train(config:Config,
     set_seed(config.seed)
     model = AdaFocus(config.model).to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(parameter_groups(model, t), lr=t.lr, momentum=t.momentum, weight_decay=t.weight_decay)
-    workers = default_workers(processes) if d.workers is None else d.workers
+    workers = default_workers() if d.workers is None else d.workers
     loaders = [build_loader(videos, config.samples(), training, per_process, workers, d.cache_mb*len(videos)//(len(data.train) + len(data.val)))
                for videos, training in ((data.train, True), (data.val, False))]
     model, optimizer, train_batches, val_batches = accelerator.prepare(model, optimizer, *loaders)
@@ -161,7 +161,7 @@ def train(config:Config,
         means = accelerator.reduce({name: torch.tensor(x, device=accelerator.device) for name, x in losses.items()}, 'mean')
         left_out = accelerator.reduce(torch.tensor(len(bad.reasons), device=accelerator.device), 'sum').item()
         accuracy = scores['learned'].accuracy()
-        state = dict(state, epoch=epoch, best_epoch=epoch if accuracy[-1] > state['best'] else state['best_epoch'], best=max(float(accuracy[-1]), state['best']))
+        state = dict(state, epoch=epoch, best_epoch=epoch if accuracy[-1] >= state['best'] else state['best_epoch'], best=max(float(accuracy[-1]), state['best']))
         if accelerator.is_main_process:
             if state['best_epoch'] == epoch: save_weights(accelerator.unwrap_model(model), run/'model.safetensors')
             looking = {f'{k}_inside': v for k, v in scores['learned'].looking().items()}

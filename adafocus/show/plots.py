@@ -17,18 +17,18 @@ from ..crop import patch_boxes
 from ..data.datasets import VideoData, VideoDataset
 from ..metrics import Scores
 
-# %% ../../nbs/40_plots.ipynb #4f2da2f2
+# %% ../../nbs/40_plots.ipynb #b7aad209
 POLICY_STYLES = {'learned': dict(color='#0072B2', marker='o', linestyle='-'), 'random': dict(color='#D55E00', marker='s', linestyle='--'),
                  'central': dict(color='#009E73', marker='^', linestyle='-.'), 'gaussian': dict(color='#AA3377', marker='D', linestyle=':')}
 
 def draw_box(ax:Axes,
              box,                    # x0, y0, x1, y1 in pixels, 0 being the left (top) edge of the first pixel
              colour:str='#0072B2',
-             width:float=1.5,        # of the coloured stroke, in points
+             width:float=2.,         # of the coloured stroke, in points
             )->None:
     "A rectangle that can be seen on any picture."
     x0, y0, x1, y1 = (float(v) for v in box)
-    for extra, c in ((3.5, 'black'), (1.5, 'white'), (0, colour)):
+    for extra, c in ((3, 'black'), (1.5, 'white'), (0, colour)):
         ax.add_patch(Rectangle((x0 - .5, y0 - .5), x1 - x0, y1 - y0, fill=False, linewidth=width + extra, edgecolor=c))
 
 def _figure(width, height, rows=1, columns=1, **kwargs):
@@ -38,52 +38,52 @@ def _figure(width, height, rows=1, columns=1, **kwargs):
 
 def _open(ax): ax.spines[['top', 'right']].set_visible(False)
 
-# %% ../../nbs/40_plots.ipynb #c0ce6cba
+def _label_ends(ax, x, ends):
+    "Texts at the right ends of lines, kept apart; `ends` holds (y, text, colour)."
+    low, high = ax.get_ylim(); at = -np.inf
+    for y, text, colour in sorted(ends):
+        at = max(y, at + (high - low)*.07)
+        ax.text(x, at, ' ' + text, color=colour, va='center', fontsize=9)
+
+# %% ../../nbs/40_plots.ipynb #409297bc
 def plot_policies(scores:dict[str,Scores])->Figure:
     "Accuracy after each frame by policy (Table 7 as a picture), and how often the patch holds what is to be seen."
     looking = {name: s.looking() for name, s in scores.items()}
     known = any(looking.values())
-    figure, axes = _figure(9 if known else 6, 3.6, 1, 2 if known else 1, width_ratios=[2, 1] if known else None)
+    figure, axes = _figure(9 if known else 6, 3.6, 1, 2 if known else 1, width_ratios=[1.7, 1] if known else None)
     ax, steps = axes[0, 0], len(next(iter(scores.values())).accuracy())
-    ends = sorted((100*s.accuracy()[-1], name) for name, s in scores.items())
     for name, s in scores.items(): ax.plot(range(1, steps + 1), 100*s.accuracy(), **POLICY_STYLES[name], markersize=5)
-    low, high = ax.get_ylim(); at = -np.inf
-    for value, name in ends:
-        at = max(value, at + (high - low)*.065)                                     # labels keep apart
-        ax.text(steps + .15*steps/8, at, f'{name} {value:.1f}', color=POLICY_STYLES[name]['color'], va='center')
-    ax.set(xlabel='frames processed', ylabel='accuracy (%)', xlim=(.8, steps*1.3)); ax.set_xticks(sorted({1, *range(2, steps + 1, max(1, steps//8*2)), steps})); _open(ax)
+    _label_ends(ax, steps, [(100*s.accuracy()[-1], f'{name} {100*s.accuracy()[-1]:.1f}', POLICY_STYLES[name]['color']) for name, s in scores.items()])
+    ax.set(xlabel='frames processed', ylabel='accuracy (%)', xlim=(.8, steps*1.28)); ax.set_xticks(sorted({1, *range(2, steps + 1, max(1, steps//8*2)), steps})); _open(ax)
     if known:
         ax = axes[0, 1]
         for k, (name, found) in enumerate(looking.items()):
             ax.barh(k, 100*found['centre'], color=POLICY_STYLES[name]['color'], height=.6); ax.text(100*found['centre'] + 1, k, f'{100*found["centre"]:.0f}', va='center')
-        ax.set(yticks=range(len(looking)), yticklabels=list(looking), xlim=(0, 108), xlabel='frames with the centre in the patch (%)'); ax.invert_yaxis(); _open(ax)
+        ax.set(yticks=range(len(looking)), yticklabels=list(looking), xlim=(0, 108), xlabel='centre in the patch (% of frames)'); ax.invert_yaxis(); _open(ax)
     return figure
 
-# %% ../../nbs/40_plots.ipynb #29aaf059
+# %% ../../nbs/40_plots.ipynb #e3701b06
 def plot_training(metrics:list[dict])->Figure: # the lines of a run's metrics.jsonl
     "Losses, accuracy and looking over the epochs."
     known = 'centre_inside' in metrics[0]['val']
     figure, axes = _figure(12 if known else 8, 3.2, 1, 3 if known else 2)
     epochs = [m['epoch'] + 1 for m in metrics]
     names = {'classifier': ('$f_C$', '-'), 'global': ('$FC_G$', '-.'), 'local': ('$FC_L$', ':')}
-    ax = axes[0, 0]
+    last, blue, red = epochs[-1], *(POLICY_STYLES[name]['color'] for name in ('learned', 'random'))
+    ax, ends = axes[0, 0], []
     for name, (label, dash) in names.items():
-        for prefix, colour in (('', '#0072B2'), ('random_', '#D55E00')):
+        for prefix, colour in (('', blue), ('random_', red)):
             if f'{prefix}{name}' in metrics[0]['train'] and not (prefix and name == 'global'):
-                ax.plot(epochs, [m['train'][f'{prefix}{name}'] for m in metrics], dash, color=colour, label=label + (', random patches' if prefix else ''))
-    ax.set(ylabel='cross-entropy, training'); ax.legend(frameon=False, fontsize=8)
-    ax, steps = axes[0, 1], len(metrics[0]['val']['accuracy'])
-    for t, dash in ((1, ':'), (max(1, steps//2), '--'), (steps, '-')):
-        values = [100*m['val']['accuracy'][t - 1] for m in metrics]
-        ax.plot(epochs, values, dash, color='#0072B2', marker='o', markersize=3); ax.annotate(f' t={t}', (epochs[-1], values[-1]), va='center')
-    ax.set(ylabel='accuracy, validation (%)', ylim=(0, 102))
-    if known:
-        ax = axes[0, 2]
-        for key, dash, label in (('centre_inside', '-', 'centre'), ('box_inside', '--', 'whole box')):
-            values = [100*m['val'][key] for m in metrics]
-            ax.plot(epochs, values, dash, color='#0072B2', marker='o', markersize=3); ax.annotate(f' {label}', (epochs[-1], values[-1]), va='center')
-        ax.set(ylabel='held by the patch (% of frames)', ylim=(0, 102))
-    for ax in axes.flat: ax.set_xlabel('epoch'); ax.margins(x=.12); _open(ax)
+                values = [m['train'][f'{prefix}{name}'] for m in metrics]
+                ax.plot(epochs, values, dash, color=colour); ends.append((values[-1], label + (', random patches' if prefix else ''), colour))
+    _label_ends(ax, last, ends); ax.set(title='cross-entropy, training')
+    def percent(ax, title, *lines):
+        for (values, label), dash in zip(lines, ('-', '--', ':')): ax.plot(epochs, values, dash, color=blue, marker='o', markersize=3)
+        ax.set(ylim=(0, 103), title=title); _label_ends(ax, last, [(values[-1], label, blue) for values, label in lines])
+    steps = len(metrics[0]['val']['accuracy'])
+    percent(axes[0, 1], 'accuracy, validation (%)', *[([100*m['val']['accuracy'][t - 1] for m in metrics], f't = {t}') for t in sorted({steps, max(1, steps//2), 1}, reverse=True)])
+    if known: percent(axes[0, 2], 'held by the patch (% of frames)', *[([100*m['val'][key] for m in metrics], label) for key, label in (('centre_inside', 'centre'), ('box_inside', 'whole box'))])
+    for ax, room in zip(axes.flat, (.75, .2, .35)): ax.set(xlabel='epoch', xlim=(.5, 1 + (last - 1)*(1 + room) + room), xticks=np.unique(np.linspace(1, last, min(last, 6)).round())); ax.title.set_fontsize(10); _open(ax)
     return figure
 
 # %% ../../nbs/40_plots.ipynb #55b3ccdb
@@ -112,7 +112,7 @@ def plot_patches(frames:list,             # for each video (T, S, S, 3) uint8, i
         axes[r, 0].set_ylabel(titles[r], fontsize=9)
     return figure
 
-# %% ../../nbs/40_plots.ipynb #da25ca02
+# %% ../../nbs/40_plots.ipynb #65d9562b
 def save_plots(run:str|Path,
                scores:dict[str,Scores], # of its validation videos, by policy
                data:VideoData,
@@ -128,7 +128,8 @@ def save_plots(run:str|Path,
 
 def _plot_videos(scores, data, config, count):
     "Some videos spread over the classes, with the patches of these scores."
-    rows = np.linspace(0, len(scores.numbers) - 1, min(count, len(scores.numbers))).round().astype(int)
+    labels = np.array([data.val[n].label for n in scores.numbers])
+    rows = [np.flatnonzero(labels == labels[at])[k % (labels == labels[at]).sum()] for k, at in enumerate(np.argsort(labels, kind='stable')[np.linspace(0, len(labels) - 1, min(count, len(labels))).astype(int)])]
     dataset = VideoDataset(data.val, config.samples(), training=False)
     samples = [dataset[0, int(scores.numbers[r])] for r in rows]
     captions = [[f'frame {int(n)} ' + ('✓' if right else '✗') for n, right in zip(s['frame_numbers'], scores.top1[r])] for s, r in zip(samples, rows)]

@@ -1,0 +1,47 @@
+"How the notebooks are kept."
+import json
+import re
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+NOTEBOOKS = sorted((ROOT/'nbs').glob('*.ipynb'))
+
+
+def cells(path, kind=None): return [c for c in json.loads(path.read_text())['cells'] if kind in (None, c['cell_type'])]
+
+
+@pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda p: p.stem)
+def test_a_notebook_can_be_read_without_a_kernel(path):
+    first = ''.join(cells(path)[0]['source'])
+    assert re.match(r'# \S.*\n\n> \S', first), 'the first cell is a title and a one-line subtitle'
+    outputs = [o for c in cells(path, 'code') for o in c['outputs']]
+    assert outputs, 'saved without what it shows'
+    assert not any(o['output_type'] == 'error' for o in outputs)
+    text = json.dumps(outputs)
+    assert not re.search(r'(/home/|/root/|/tmp/|/work/|site-packages)', text), 'an output holds a path of the machine it ran on'
+    assert path.stat().st_size < 2_000_000
+
+
+@pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda p: p.stem)
+def test_links_between_notebooks_lead_somewhere(path):
+    for c in cells(path, 'markdown'):
+        for link in re.findall(r'\]\(([^)#]+\.(?:ipynb|png|md))\)', ''.join(c['source'])):
+            assert (path.parent/link).exists() or link.startswith('http'), link
+
+
+def test_the_package_knows_nothing_of_what_only_development_needs():
+    for module in (ROOT/'adafocus').rglob('*.py'):
+        if module.name == '_modidx.py': continue
+        assert not re.search(r'^\s*(from|import) (fastcore|nbdev|execnb|ghapi|pytest)', module.read_text(), re.M), module
+
+
+def test_imports_run_one_way():
+    "Method and data know nothing of jobs; nothing but a command line's last step knows of show."
+    jobs = 'train|evaluate|bench|config|metrics'
+    for module in (ROOT/'adafocus').rglob('*.py'):
+        text, name = module.read_text(), module.relative_to(ROOT/'adafocus').as_posix()
+        if name in ('crop.py', 'encoders.py', 'policy.py', 'classifiers.py', 'model.py', 'losses.py') or name.startswith('data/'):
+            assert not re.search(rf'^\s*from adafocus\.({jobs}|show)\b', text, re.M), name
+        if not name.startswith('show/'): assert not re.search(r'^from adafocus\.show', text, re.M), name

@@ -1,0 +1,112 @@
+"The command lines of training and evaluation, as a person types them."
+import json
+
+import pytest
+from conftest import ONE_PROCESS, SMALL, TWO_PROCESSES, run
+
+from adafocus.config import load_config
+
+
+@pytest.fixture(scope='module')
+def trained(tiny, tmp_path_factory):
+    "A run of two epochs by one process, and what it printed."
+    out = tmp_path_factory.mktemp('runs')/'one'
+    done = run('accelerate', 'launch', *ONE_PROCESS, '-m', 'adafocus.train', '--data', tiny, '--out', out, '--epochs', 2, *SMALL)
+    assert done.returncode == 0, done.stderr
+    return out, done.stdout
+
+
+def test_a_run_is_a_folder(trained, tiny):
+    out, printed = trained
+    files = {str(p.relative_to(out)) for p in out.rglob('*') if p.is_file()}
+    assert {'config.yaml', 'metrics.jsonl', 'model.safetensors', 'evaluation.json', 'plots/policies.png', 'plots/patches.png', 'plots/training.png'} <= files
+    assert 'checkpoints/epoch-0001/state.json' in files
+    lines = [json.loads(line) for line in (out/'metrics.jsonl').open()]
+    assert [m['epoch'] for m in lines] == [0, 1] and all(m['videos'] == 20 and len(m['val']['accuracy']) == 8 for m in lines)
+    config = load_config(out/'config.yaml')
+    assert config.data.data == str(tiny) and config.train.epochs == 2 and len(config.classes) == 10
+    for word in ('learned', 'random', 'central', 'gaussian', 't=1', 't=8', 'centre inside', f'the run is in {out}'): assert word in printed
+
+
+def test_evaluate_prints_the_same_again(trained):
+    out, printed = trained
+    again = run('python', '-m', 'adafocus.evaluate', out)
+    assert again.returncode == 0, again.stderr
+    table = [line for line in printed.splitlines() if line.startswith(('policy', 'learned', 'random', 'central', 'gaussian', 'gain'))]
+    assert len(table) == 6 and all(line in again.stdout.splitlines() for line in table)
+
+
+def test_two_processes_count_every_video_once(trained, tiny, tmp_path):
+    "17 validation videos, 2 processes, batches of 5: nothing divides anything."
+    data = tmp_path/'odd'
+    for path in (tiny/'train').glob('*/*.mp4'): _link(path, data/'train'/path.parent.name/path.name)
+    for path in sorted((tiny/'val').glob('*/*.mp4'))[:17]: _link(path, data/'val'/path.parent.name/path.name)
+    done = run('accelerate', 'launch', *TWO_PROCESSES, '-m', 'adafocus.train', '--data', data, '--out', tmp_path/'two', '--epochs', 2, *SMALL)
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in (tmp_path/'two'/'metrics.jsonl').open()]
+    assert [m['videos'] for m in lines] == [17, 17] and [m['step'] for m in lines] == [5, 10]
+    by_two = json.loads((tmp_path/'two'/'evaluation.json').read_text())
+    assert by_two['videos'] == 17 and by_two['left_out'] == 0
+    assert run('python', '-m', 'adafocus.evaluate', tmp_path/'two').returncode == 0
+    by_one = json.loads((tmp_path/'two'/'evaluation.json').read_text())
+    assert by_one == by_two
+
+
+def _link(path, to):
+    to.parent.mkdir(parents=True, exist_ok=True)
+    to.symlink_to(path)
+
+
+def test_resume_goes_on(trained, tiny, tmp_path):
+    out = tmp_path/'run'
+    for epochs, flags in ((1, ('--data', tiny, '--out', out, *SMALL)), (2, ('--resume', out))):
+        done = run('python', '-m', 'adafocus.train', *flags, '--epochs', epochs, '--mixed-precision', 'no')
+        assert done.returncode == 0, done.stderr
+        assert [json.loads(line)['epoch'] for line in (out/'metrics.jsonl').open()] == list(range(epochs))
+
+
+@pytest.mark.parametrize('flags, says', [
+    (('--data', '/nowhere'), '/nowhere is not a folder'),
+    (('--preset', 'nedle'), 'mn2rn-p128, needle'),
+    (('--patch-sise', '32'), '--patch-size'),
+    (('--epochs', '0'), 'epochs is 0; it must be at least 1'),
+    (('--batch-size', '5000'), 'batch_size is 5000, but there are 50 videos'),
+    (('--resume', '/nowhere'), 'it must be the folder of an earlier run'),
+    (('--weights', 'IMAGENET1K_V1'), 'small_global has no pretrained weights'),
+])
+def test_a_wrong_argument_is_one_clear_sentence(flags, says, tiny, tmp_path):
+    data = () if '--data' in flags or '--resume' in flags else ('--data', tiny)
+    out = () if '--resume' in flags else ('--out', tmp_path/'run')
+    done = run('python', '-m', 'adafocus.train', *data, *out, *flags)
+    assert done.returncode == 2 and says in ' '.join(done.stderr.replace('│', ' ').split()) and 'Traceback' not in done.stderr
+    assert not (tmp_path/'run').exists()
+
+
+def test_an_occupied_folder_is_left_alone(tiny, tmp_path):
+    (tmp_path/'run').mkdir(); (tmp_path/'run'/'thesis.txt').write_text('mine')
+    done = run('python', '-m', 'adafocus.train', '--data', tiny, '--out', tmp_path/'run', *SMALL)
+    assert done.returncode == 2 and 'is not empty' in done.stderr
+    assert [p.name for p in (tmp_path/'run').iterdir()] == ['thesis.txt']
+
+
+def test_unreadable_videos_are_named_counted_and_left_out(tiny, tmp_path):
+    data = tmp_path/'data'
+    for path in sorted(tiny.glob('*/*/*.mp4')): _link(path, data/path.relative_to(tiny))
+    bad = [sorted((data/split).glob('*/*.mp4'))[3] for split in ('train', 'val')]
+    for path in bad: path.unlink(); path.write_bytes(b'nothing that moves')
+    done = run('python', '-m', 'adafocus.train', '--data', data, '--out', tmp_path/'run', '--epochs', 2, *SMALL)
+    assert done.returncode == 0, done.stderr
+    for path in bad: assert done.stderr.count(f'left out: {path}') >= 1
+    lines = [json.loads(line) for line in (tmp_path/'run'/'metrics.jsonl').open()]
+    assert lines[-1]['left_out'] == 2 and lines[-1]['videos'] == 19 and '1 could not be read' in done.stdout
+    strict = run('python', '-m', 'adafocus.train', '--data', data, '--out', tmp_path/'strict', '--max-bad-share', '0', *SMALL)
+    assert strict.returncode == 1 and 'more than --max-bad-share allows' in strict.stderr and 'Traceback' not in strict.stderr
+
+
+def test_real_clips(beside, tmp_path):
+    "Sixty surveillance clips, two classes, no split of their own; the paper's recipe with small encoders."
+    done = run('python', '-m', 'adafocus.train', '--data', beside('clips'), '--out', tmp_path/'run', '--epochs', 1, '--batch-size', 8, '--num-frames', 4, '--frame-size', 96,
+               '--resize', 112, '--patch-size', 48, '--global-encoder', 'small_global', '--local-encoder', 'small_local', '--policy-hidden', 32, '--classifier-hidden', 64)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path/'run'/'evaluation.json').read_text())
+    assert found['videos'] == 12 and found['feature_reuse'] and load_config(tmp_path/'run'/'config.yaml').classes == ['fight', 'normal']
