@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['parameter_groups', 'cosine', 'new_run_folder', 'save_weights', 'save_checkpoint', 'load_checkpoint',
-           'VideosUnreadable', 'LossNotFinite', 'BadVideos', 'train_epoch', 'train', 'main']
+           'VideosUnreadable', 'LossNotFinite', 'BadVideos', 'train_epoch', 'fit_to_data', 'train', 'main']
 
-# %% ../nbs/23_train.ipynb #89152526
+# %% ../nbs/23_train.ipynb #83f38820
 import json, math, os, shutil, sys, time
 from dataclasses import replace
 from datetime import datetime
@@ -15,32 +15,35 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, set_seed
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 from .config import Config, TrainConfig, parse_config, save_config
-from .data.datasets import build_loader
+from .data.datasets import VideoData, build_loader
 from .data.transforms import normalise
+from .encoders import ENCODERS_WITH_WEIGHTS, WeightsUnavailable
 from .evaluate import default_workers, evaluate, finish, open_run_data, prepare_cpu
 from .losses import adafocus_loss
 from .model import AdaFocus
 
-# %% ../nbs/23_train.ipynb #f7e43f43
-def parameter_groups(model:AdaFocus, t:TrainConfig)->list[dict]: # for torch.optim.SGD; `factor` times the rate of f_L is a group's rate
+# %% ../nbs/23_train.ipynb #11775851
+def parameter_groups(model:AdaFocus, t:TrainConfig)->list[dict]: # for torch.optim.SGD; a group's rate is `factor` times f_L's
     "The model's parameters by component (appendix B.2)."
-    factors = dict(local_encoder=1., local_head=1., global_encoder=t.lr_global, global_head=t.lr_global, policy=t.lr_policy, classifier=t.lr_classifier)
+    factors = dict(local_encoder=1., local_head=1., global_encoder=t.lr_global, global_head=t.lr_global,
+                   policy=t.lr_policy, classifier=t.lr_classifier)
     return [dict(params=list(part.parameters()), name=name, factor=factors[name]) for name, part in model.named_children()]
 
 def cosine(step:int, steps:int)->float:
     "1 at the first step, falling to 0 along half a cosine."
     return .5*(1 + math.cos(math.pi*step/steps))
 
-# %% ../nbs/23_train.ipynb #bca07e7a
+# %% ../nbs/23_train.ipynb #fcc9fe0b
 def new_run_folder(config:Config, accelerator:Accelerator)->Path:
     "Make the run's folder, the same for all processes. ValueError if it exists and holds something."
     default = f'runs/{config.preset}-{datetime.now():%Y%m%d-%H%M%S}'
     run = Path(broadcast_object_list([config.out or default])[0])
     occupied = broadcast_object_list([run.exists() and any(run.iterdir())])[0]
-    if occupied: raise ValueError(f'{run} is not empty; choose another folder with --out, or go on with the run in it by --resume {run}')
+    if occupied:
+        raise ValueError(f'{run} is not empty; choose another folder with --out, or go on with the run in it by --resume {run}')
     if accelerator.is_main_process:
         (run/'checkpoints').mkdir(parents=True, exist_ok=True)
         save_config(replace(config, out=str(run)), run/'config.yaml')
@@ -74,7 +77,7 @@ def load_checkpoint(accelerator:Accelerator, run:Path)->dict|None:
     accelerator.load_state(str(found[-1].parent))
     return json.loads(found[-1].read_text())
 
-# %% ../nbs/23_train.ipynb #5d755e89
+# %% ../nbs/23_train.ipynb #833239e7
 class VideosUnreadable(RuntimeError): "Too many videos could not be read."
 class LossNotFinite(RuntimeError): "The loss became infinite or not a number."
 
@@ -87,7 +90,8 @@ class BadVideos:
             if path not in self.reasons: tqdm.write(f'left out: {reason}', file=sys.stderr)
             self.reasons[path] = reason
         if len(self.reasons) > self.allowed:
-            raise VideosUnreadable(f'{len(self.reasons)} videos could not be read, more than --max-bad-share allows ({self.allowed:g}); the last: {reason}')
+            raise VideosUnreadable(f'{len(self.reasons)} videos could not be read, more than --max-bad-share allows '
+                                   f'({self.allowed:g}); the last: {list(self.reasons.values())[-1]}')
 
 def train_epoch(model:nn.Module,             # prepared
                 optimizer:torch.optim.Optimizer, # prepared
@@ -96,90 +100,112 @@ def train_epoch(model:nn.Module,             # prepared
                 config:Config,
                 epoch:int,
                 bad:BadVideos,
-               )->dict[str,float]:           # means over the epoch: loss, its terms, accuracy after the last frame; of this process
+               )->dict[str,Tensor]:          # means over the epoch and all processes: loss, its terms, accuracy after the last frame
     "One pass over the training videos."
     model.train()
-    t, steps = config.train, len(batches)
-    sums, bar = {}, tqdm(batches, desc=f'epoch {epoch + 1}/{t.epochs}', unit='step', disable=not accelerator.is_main_process, leave=False, mininterval=.5)
-    begin = time.perf_counter()
+    t, steps, sums, begin = config.train, len(batches), {}, time.perf_counter()
+    bar = tqdm(batches, f'epoch {epoch + 1}/{t.epochs}', unit='step', leave=False, mininterval=.5,
+               disable=not accelerator.is_main_process)
     for step, batch in enumerate(bar):
         bad.note(batch['failures'])
-        for group in optimizer.param_groups: group['lr'] = t.lr*group['factor']*cosine(epoch*steps + step, t.epochs*steps)
+        for group in optimizer.param_groups:
+            group['lr'] = t.lr*group['factor']*cosine(epoch*steps + step, t.epochs*steps)
         outputs = model(normalise(batch['frames']), random_positions=batch['random_positions'])
         loss, terms = adafocus_loss(outputs, batch['label'], config.model.auxiliary_supervision)
-        if not math.isfinite(loss.item()): raise LossNotFinite(f'the loss is {loss.item()} in epoch {epoch + 1}, step {step + 1}; the weights are those before it. A smaller --lr may help')
+        if not math.isfinite(loss.item()):
+            raise LossNotFinite(f'the loss is {loss.item()} in epoch {epoch + 1}, step {step + 1}; a smaller --lr may help')
         accelerator.backward(loss)
         optimizer.step()
         optimizer.zero_grad()
         right = (outputs[0].logits[:, -1].argmax(-1) == batch['label']).float().mean()
         for name, x in dict(terms, loss=loss, accuracy=right).items(): sums[name] = sums.get(name, 0) + x.detach()
-        bar.set_postfix(loss=f'{sums["loss"].item()/(step + 1):.3f}', accuracy=f'{100*sums["accuracy"].item()/(step + 1):.1f}%',
-                        videos_s=f'{(step + 1)*t.batch_size/(time.perf_counter() - begin):.0f}', refresh=False)
-    return {name: x.item()/steps for name, x in sums.items()}
+        so_far = {name: sums[name].item()/(step + 1) for name in ('loss', 'accuracy')}
+        bar.set_postfix(loss=f'{so_far["loss"]:.3f}', accuracy=f'{100*so_far["accuracy"]:.1f}%', refresh=False,
+                        videos_s=f'{(step + 1)*t.batch_size/(time.perf_counter() - begin):.0f}')
+    return accelerator.reduce({name: x/steps for name, x in sums.items()}, 'mean')
 
-# %% ../nbs/23_train.ipynb #a47393c2
+# %% ../nbs/23_train.ipynb #0243bbc4
+def fit_to_data(config:Config, data:VideoData, processes:int)->Config: # with the classes filled in
+    "Check that a configuration and data go together. ValueError where they do not."
+    batch, videos = config.train.batch_size, len(data.train)
+    if batch % processes: raise ValueError(f'batch_size is {batch}; it must be a multiple of the {processes} processes')
+    if videos < batch:
+        raise ValueError(f'batch_size is {batch}, but there are {videos} videos to train on; it may be at most that many')
+    if config.classes and config.classes != data.classes:
+        raise ValueError(f'the run was trained on the classes {", ".join(config.classes)}; the data has {", ".join(data.classes)}')
+    return replace(config, classes=data.classes, model=replace(config.model, num_classes=len(data.classes)))
+
+# %% ../nbs/23_train.ipynb #a7e9bc62
 def train(config:Config,
           resume:Path|None=None,           # go on with the run in this folder
           accelerator:Accelerator|None=None,
          )->Path:                          # the run's folder
-    "Train AdaFocus V2 as configured. ValueError for what cannot be done; VideosUnreadable or LossNotFinite for what went wrong on the way."
+    "Train as configured. ValueError for what cannot be done; VideosUnreadable or LossNotFinite for what went wrong."
     accelerator = accelerator or Accelerator(mixed_precision=config.mixed_precision)
-    processes, t, d = accelerator.num_processes, config.train, config.data
     if accelerator.device.type == 'cpu': prepare_cpu()
     with accelerator.local_main_process_first(): data = open_run_data(config)
-    per_process, left_over = divmod(t.batch_size, processes)
-    if left_over: raise ValueError(f'batch_size is {t.batch_size}; it must be a multiple of the {processes} processes')
-    if len(data.train) < t.batch_size: raise ValueError(f'batch_size is {t.batch_size}, but there are {len(data.train)} videos to train on; it may be at most that many')
-    if resume and config.classes != data.classes: raise ValueError(f'{resume} was trained on the classes {", ".join(config.classes)}; the data has {", ".join(data.classes)}')
-    config = replace(config, classes=data.classes, model=replace(config.model, num_classes=len(data.classes)))
+    config = fit_to_data(config, data, accelerator.num_processes)
+    t, d, videos = config.train, config.data, len(data.train) + len(data.val)
 
     set_seed(config.seed)
     model = AdaFocus(config.model).to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(parameter_groups(model, t), lr=t.lr, momentum=t.momentum, weight_decay=t.weight_decay)
-    workers = default_workers() if d.workers is None else d.workers
-    loaders = [build_loader(videos, config.samples(), training, per_process, workers, d.cache_mb*len(videos)//(len(data.train) + len(data.val)))
-               for videos, training in ((data.train, True), (data.val, False))]
+    loaders = [build_loader(part, config.samples(), training, t.batch_size//accelerator.num_processes,
+                            default_workers() if d.workers is None else d.workers, d.cache_mb*len(part)//videos)
+               for part, training in ((data.train, True), (data.val, False))]
     model, optimizer, train_batches, val_batches = accelerator.prepare(model, optimizer, *loaders)
 
     run = resume or new_run_folder(config, accelerator)
     state = (load_checkpoint(accelerator, run) if resume else None) or dict(epoch=-1, best_epoch=-1, best=-1.)
-    if resume and accelerator.is_main_process: save_config(config, run/'config.yaml'); _drop_lines_after(run/'metrics.jsonl', state['epoch'])
-    bad = BadVideos(d.max_bad_share*(len(data.train) + len(data.val)))
-    accelerator.print(f'{run}: {len(data.train)} videos to train on, {len(data.val)} to evaluate on, {len(data.classes)} classes; '
-                      f'{processes} process{"es" if processes > 1 else ""} on {accelerator.device.type}, precision {accelerator.mixed_precision}')
-    if config.model.weights == 'none' and config.model.global_encoder in _PRETRAINED:
-        accelerator.print('the encoders start from random weights; --weights IMAGENET1K_V1 starts them from ImageNet, as the paper does')
+    if resume and accelerator.is_main_process:
+        save_config(config, run/'config.yaml')
+        _drop_lines_after(run/'metrics.jsonl', state['epoch'])
+    accelerator.print(_greeting(run, config, data, accelerator))
+    bad = BadVideos(d.max_bad_share*videos)
 
     for epoch in range(state['epoch'] + 1, t.epochs):
         begin = time.perf_counter()
-        train_batches.set_epoch(epoch)                                               # Accelerate's own counter would overrule the sampler's
-        set_seed(config.seed + 1_000*(epoch + 1), device_specific=True)             # of dropout; differs between processes, not after a resume
-        losses = train_epoch(model, optimizer, train_batches, accelerator, config, epoch, bad)
+        train_batches.set_epoch(epoch)                           # the sampler's own would be overruled by Accelerate's counter
+        set_seed(config.seed + 1_000*(epoch + 1), device_specific=True)
+        means = train_epoch(model, optimizer, train_batches, accelerator, config, epoch, bad)
         trained = time.perf_counter()
         scores, failures = evaluate(model, val_batches, accelerator)
         bad.note(failures.items())
-        means = accelerator.reduce({name: torch.tensor(x, device=accelerator.device) for name, x in losses.items()}, 'mean')
         left_out = accelerator.reduce(torch.tensor(len(bad.reasons), device=accelerator.device), 'sum').item()
-        accuracy = scores['learned'].accuracy()
-        state = dict(state, epoch=epoch, best_epoch=epoch if accuracy[-1] >= state['best'] else state['best_epoch'], best=max(float(accuracy[-1]), state['best']))
+        accuracy = float(scores['learned'].accuracy()[-1])
+        best = accuracy >= state['best']
+        state = dict(epoch=epoch, best_epoch=epoch if best else state['best_epoch'], best=max(accuracy, state['best']))
         if accelerator.is_main_process:
-            if state['best_epoch'] == epoch: save_weights(accelerator.unwrap_model(model), run/'model.safetensors')
-            looking = {f'{k}_inside': v for k, v in scores['learned'].looking().items()}
-            line = dict(epoch=epoch, step=(epoch + 1)*len(train_batches), train={name: x.item() for name, x in means.items()}, val=dict(accuracy=accuracy.tolist(), **looking),
-                        videos=len(scores['learned'].numbers), left_out=left_out, train_seconds=trained - begin, val_seconds=time.perf_counter() - trained)
-            with (run/'metrics.jsonl').open('a') as f: f.write(json.dumps(line) + '\n')
-            print(f'epoch {epoch + 1:3}: loss {line["train"]["loss"]:.3f}, accuracy after 1 and {len(accuracy)} frames {100*accuracy[0]:5.1f}% {100*accuracy[-1]:5.1f}%' +
-                  ''.join(f', {k.replace("_", " ")} {100*v:.1f}%' for k, v in looking.items()) + f' ({trained - begin:.0f} s)', flush=True)
+            if best: save_weights(accelerator.unwrap_model(model), run/'model.safetensors')
+            _note_epoch(run, epoch, (epoch + 1)*len(train_batches), means, scores['learned'], left_out,
+                        dict(train_seconds=trained - begin, val_seconds=time.perf_counter() - trained))
         save_checkpoint(accelerator, run, state)
     return run
 
-_PRETRAINED = {'mobilenet_v2', 'mobilenet_v3_small', 'mobilenet_v3_large', 'efficientnet_b0', 'resnet18', 'resnet34', 'resnet50', 'resnet101'}
+def _greeting(run, config, data, accelerator):
+    n, pretrained = accelerator.num_processes, ENCODERS_WITH_WEIGHTS & {config.model.global_encoder, config.model.local_encoder}
+    return (f'{run}: {len(data.train)} videos to train on, {len(data.val)} to evaluate on, {len(data.classes)} classes; '
+            f'{n} process{"es" if n > 1 else ""} on {accelerator.device.type}, precision {accelerator.mixed_precision}' +
+            ('\nthe encoders start from random weights; --weights IMAGENET1K_V1 starts them from ImageNet, as the paper does'
+             if pretrained and config.model.weights == 'none' else ''))
+
+def _note_epoch(run, epoch, step, means, scores, left_out, seconds):
+    "A line in metrics.jsonl, and one on the screen."
+    accuracy, looking = scores.accuracy(), {f'{k}_inside': v for k, v in scores.looking().items()}
+    line = dict(epoch=epoch, step=step, train={name: x.item() for name, x in means.items()},
+                val=dict(accuracy=accuracy.tolist(), **looking), videos=len(scores.numbers), left_out=left_out, **seconds)
+    with (run/'metrics.jsonl').open('a') as f: f.write(json.dumps(line) + '\n')
+    after = 'frame' if len(accuracy) == 1 else f'and {len(accuracy)} frames'
+    print(f'epoch {epoch + 1:3}: loss {line["train"]["loss"]:.3f}, accuracy after 1 {after}' +
+          ''.join(f' {100*a:5.1f}%' for a in accuracy[[0, -1][:len(accuracy)]]) +
+          ''.join(f', {k.replace("_", " ")} {100*v:.1f}%' for k, v in looking.items()) + f' ({seconds["train_seconds"]:.0f} s)', flush=True)
 
 def _drop_lines_after(path, epoch):
     "Epochs that were counted but not kept in a checkpoint are done again."
-    if path.exists(): path.write_text(''.join(line for line in path.open() if line.endswith('\n') and json.loads(line)['epoch'] <= epoch))
+    if not path.exists(): return
+    path.write_text(''.join(line for line in path.open() if line.endswith('\n') and json.loads(line)['epoch'] <= epoch))
 
-# %% ../nbs/23_train.ipynb #04de4831
+# %% ../nbs/23_train.ipynb #88689d3f
 def main(args:list[str]|None=None)->None:
     "The command line of training. Status 2 for what cannot be done as asked, 1 for what went wrong on the way."
     config, resume = parse_config(sys.argv[1:] if args is None else args, 'adafocus.train')
@@ -188,10 +214,15 @@ def main(args:list[str]|None=None)->None:
         run = train(config, resume, accelerator)
         finish(run, accelerator)
         accelerator.print(f'the run is in {run}')
-    except ValueError as e: print(f'adafocus.train: {e}', file=sys.stderr); raise SystemExit(2)
-    except (VideosUnreadable, LossNotFinite) as e:
-        print(f'adafocus.train: {e}', file=sys.stderr); raise SystemExit(1)
-    except KeyboardInterrupt: print('adafocus.train: stopped; --resume RUN goes on from the last finished epoch', file=sys.stderr); raise SystemExit(130)
+    except ValueError as e:
+        print(f'adafocus.train: {e}', file=sys.stderr)
+        raise SystemExit(2)
+    except (VideosUnreadable, LossNotFinite, WeightsUnavailable) as e:
+        print(f'adafocus.train: {e}', file=sys.stderr)
+        raise SystemExit(1)
+    except KeyboardInterrupt:
+        print('adafocus.train: stopped; --resume RUN goes on after the last finished epoch', file=sys.stderr)
+        raise SystemExit(130)
     accelerator.end_training()
 
 if __name__ == '__main__' and '__file__' in globals(): main()
