@@ -42,7 +42,7 @@ class PlainAdaFocus(AdaFocus):
             logits.append(F.linear(f_C.dropout(pooled), f_C.weight[t], f_C.bias[t]))
         return AdaFocusOutput(torch.stack(logits, 1), self.global_head(e_G), self.local_head(e_L), positions)
 
-# %% ../nbs/24_bench.ipynb #3e145c14
+# %% ../nbs/24_bench.ipynb #6beb069a
 def seconds(fn:Callable[[], object], repeats:int, device:str)->float:
     "The shortest time of a few calls, after one that does not count."
     def once():
@@ -82,10 +82,11 @@ def comparison_table(found:dict[str,dict[str,float]])->str: # what `measure` gav
     "Lines to print: seconds, and how many times faster than plain."
     lines = [f'{"":20}{"forward":>18}{"training step":>20}']
     for variant, times in found.items():
-        lines.append(f'{variant:20}' + ''.join(f'{x:{w}.3f} s {found["plain"][k]/x:5.1f}x' for (k, x), w in zip(times.items(), (9, 11))))
+        lines.append(f'{variant:20}' + ''.join(f'{x:{w}.3f} s {found["plain"][k]/x:5.1f}x'
+                                             for (k, x), w in zip(times.items(), (9, 11))))
     return '\n'.join(lines)
 
-# %% ../nbs/24_bench.ipynb #818a92b7
+# %% ../nbs/24_bench.ipynb #c0178e65
 def main(what:Annotated[Literal['cpu', 'gpu'], tyro.conf.Positional]='cpu', batch:int|None=None, repeats:int=2):
     """Time the full-size MN2/RN model (P = 128, 16 frames) against the plain way of writing it.
 
@@ -95,13 +96,15 @@ def main(what:Annotated[Literal['cpu', 'gpu'], tyro.conf.Positional]='cpu', batc
         repeats: calls that count, of each; the shortest is taken
     """
     device = dict(cpu='cpu', gpu='cuda')[what]
-    if device == 'cuda' and not torch.cuda.is_available(): raise SystemExit('adafocus.bench: PyTorch finds no GPU here; python -m adafocus.bench cpu times the CPU')
+    if device == 'cuda' and not torch.cuda.is_available():
+        raise SystemExit('adafocus.bench: PyTorch finds no GPU here; python -m adafocus.bench cpu times the CPU')
     batch, variants = batch or dict(cpu=4, cuda=32)[device], VARIANTS if device == 'cpu' else ('plain', 'ours')
     where = f'{torch.get_num_threads()} CPU threads' if device == 'cpu' else torch.cuda.get_device_name()
     print(f'AdaFocusV2-MN2/RN, P = 128, 16 frames, {batch} videos, {where}, torch {torch.__version__}', flush=True)
     found = {}
     for variant in variants:
-        with get_context('spawn').Pool(1) as pool: found[variant] = pool.apply(measure, (variant, ModelConfig(), batch, device, repeats))
+        with get_context('spawn').Pool(1) as pool:
+            found[variant] = pool.apply(measure, (variant, ModelConfig(), batch, device, repeats))
     print(comparison_table(found))
 
 if __name__ == '__main__' and '__file__' in globals(): tyro.cli(main, prog='python -m adafocus.bench')

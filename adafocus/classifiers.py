@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 import torch.nn.functional as F
 
-# %% ../nbs/04_classifiers.ipynb #77254202
+# %% ../nbs/04_classifiers.ipynb #74536b38
 class MaxPoolClassifier(nn.Module):
     "Accumulated max-pooling with one linear head a step (Eq. 3; appendix of the paper, after FrameExit)."
     def __init__(self,
@@ -25,7 +25,8 @@ class MaxPoolClassifier(nn.Module):
         super().__init__()
         self.embed = nn.Sequential(nn.Linear(in_features, hidden), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True))
         self.dropout = nn.Dropout(dropout)
-        self.weight, self.bias = nn.Parameter(torch.empty(steps, num_classes, hidden)), nn.Parameter(torch.empty(steps, num_classes))
+        self.weight = nn.Parameter(torch.empty(steps, num_classes, hidden))
+        self.bias = nn.Parameter(torch.empty(steps, num_classes))
         bound = 1/math.sqrt(hidden)                                              # as nn.Linear starts
         nn.init.uniform_(self.weight, -bound, bound); nn.init.uniform_(self.bias, -bound, bound)
 

@@ -35,14 +35,14 @@ def baseline_positions(name:str,       # one of adafocus.policy.BASELINES
     "Where a baseline policy looks in these videos."
     return torch.cat([BASELINES[name](1, steps, torch.Generator().manual_seed(seed*1_000_003 + int(n))) for n in numbers])
 
-# %% ../nbs/22_evaluate.ipynb #9dac248f
+# %% ../nbs/22_evaluate.ipynb #768918d4
 @torch.no_grad()
 def evaluate(model:AdaFocus,            # prepared by accelerate or not
              batches:DataLoader,        # of `build_loader(..., training=False)`
              accelerator:Accelerator,
              policies:tuple[str,...]=('learned',), # of POLICY_NAMES
              seed:int=0,                # of the baselines
-            )->tuple[dict[str,Scores], dict[str,str]]: # scores by policy; paths of videos that could not be read (by this process), with the reason
+            )->tuple[dict[str,Scores], dict[str,str]]: # scores by policy; why which paths could not be read by this process
     "Score a model on videos under one or several policies."
     model = accelerator.unwrap_model(model).eval()
     c, failures = model.config, {}
@@ -54,12 +54,13 @@ def evaluate(model:AdaFocus,            # prepared by accelerate or not
             frames = normalise(batch['frames'])
             maps, e_G = model.glance(frames)
             for name, keeper in keepers.items():
-                positions = model.policy(maps)[0] if name == 'learned' else baseline_positions(name, batch['number'], frames.shape[1], seed).to(frames.device)
+                if name == 'learned': positions, _ = model.policy(maps)
+                else: positions = baseline_positions(name, batch['number'], frames.shape[1], seed).to(frames.device)
                 out = model.recognise(e_G, model.look(frames, positions), positions)
                 keeper.add(accelerator.gather(keeper.score(out.logits, out.positions, batch)))
     return {name: keeper.scores() for name, keeper in keepers.items()}, failures
 
-# %% ../nbs/22_evaluate.ipynb #73fee59f
+# %% ../nbs/22_evaluate.ipynb #d1f2a62f
 def summarise(scores:dict[str,Scores])->dict:
     "Accuracies after every frame and shares of looking by policy, as plain numbers in 0..1."
     return {name: dict(accuracy=[round(float(a), 6) for a in s.accuracy()], top5=[round(float(a), 6) for a in s.top5.mean(0)],
@@ -74,14 +75,17 @@ def table(summary:dict, feature_reuse:bool)->str: # lines to print
     steps = shown_steps(len(summary['learned']['accuracy']))
     looking = [k for k in ('centre_inside', 'box_inside') if k in summary['learned']]
     lines = [f'Accuracy in % after t frames; e_G is {"also" if feature_reuse else "not"} used for recognition',
-             f'{"policy":10}' + ''.join(f'{f"t={t}":>8}' for t in steps) + ''.join(f'{"centre inside" if k == "centre_inside" else "box inside":>16}' for k in looking)]
+             f'{"policy":10}' + ''.join(f'{f"t={t}":>8}' for t in steps) + ''.join(f'{k.replace("_", " "):>16}' for k in looking)]
     for name, s in summary.items():
-        lines.append(f'{name:10}' + ''.join(f'{100*s["accuracy"][t-1]:8.1f}' for t in steps) + ''.join(f'{100*s[k]:15.1f}%' for k in looking))
+        accuracies = ''.join(f'{100*s["accuracy"][t-1]:8.1f}' for t in steps)
+        lines.append(f'{name:10}' + accuracies + ''.join(f'{100*s[k]:15.1f}%' for k in looking))
     others = [s['accuracy'] for name, s in summary.items() if name != 'learned']
-    if others: lines.append(f'{"gain":10}' + ''.join(f'{100*(summary["learned"]["accuracy"][t-1] - max(o[t-1] for o in others)):+8.1f}' for t in steps) + '   (learned over the best other)')
+    if others:
+        gains = [summary['learned']['accuracy'][t-1] - max(o[t-1] for o in others) for t in steps]
+        lines.append(f'{"gain":10}' + ''.join(f'{100*g:+8.1f}' for g in gains) + '   (learned over the best other)')
     return '\n'.join(lines)
 
-# %% ../nbs/22_evaluate.ipynb #5fc0524e
+# %% ../nbs/22_evaluate.ipynb #2dbcb3e8
 def load_run(run:str|Path,   # a folder with config.yaml and model.safetensors
             )->tuple[AdaFocus, Config]: # in evaluation mode, on the CPU
     "The model of a finished (or running) training. ValueError names what is missing or does not fit."
@@ -91,7 +95,9 @@ def load_run(run:str|Path,   # a folder with config.yaml and model.safetensors
     config = load_config(run/'config.yaml')
     model = AdaFocus(replace(config.model, weights='none'))
     try: model.load_state_dict(load_file(run/'model.safetensors'))
-    except Exception as e: raise ValueError(f'{run/"model.safetensors"} does not fit the model of config.yaml ({" ".join(str(e).split())[:300]})') from None
+    except Exception as e:
+        why = ' '.join(str(e).split())[:300]
+        raise ValueError(f'{run/"model.safetensors"} does not fit the model of config.yaml ({why})') from None
     return model.to(memory_format=torch.channels_last).eval(), config
 
 def open_run_data(config:Config)->VideoData:
@@ -112,7 +118,8 @@ def usable_cores()->int:
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
 
 def prepare_cpu()->None:
-    "Share the cores among the processes of this machine, and keep freed memory: asking the system anew for every large tensor costs a tenth of a training step and more."
+    """Share the cores among the processes of this machine, and keep freed memory: to ask the system anew for every large
+    tensor, and have it clear the pages, can cost more than to compute (see the benchmarks)."""
     torch.set_num_threads(max(1, usable_cores()//local_processes()))
     if sys.platform == 'linux':
         try: libc = ctypes.CDLL('libc.so.6')
@@ -121,38 +128,44 @@ def prepare_cpu()->None:
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3                                     # of glibc's mallopt
 
-# %% ../nbs/22_evaluate.ipynb #92d9fe0f
+# %% ../nbs/22_evaluate.ipynb #8bd98081
 def evaluate_run(run:str|Path,
                  accelerator:Accelerator,
                  policies:tuple[str,...]=POLICY_NAMES,
                 )->tuple[dict[str,Scores], VideoData, Config]:
-    "Score a run's model on its validation videos under all policies; the main process prints the table and writes `evaluation.json`."
+    "Score a run's model on its validation videos; the main process prints the table and writes `evaluation.json`."
     if accelerator.device.type == 'cpu': prepare_cpu()
     model, config = load_run(run)
     with accelerator.local_main_process_first(): data = open_run_data(config)
+    if data.classes != config.classes:
+        raise ValueError(f'{run} was trained on the classes {", ".join(config.classes)}; the data now has {", ".join(data.classes)}')
     d, n = config.data, accelerator.num_processes
-    batches = build_loader(data.val, config.samples(), False, max(1, config.train.batch_size//n), default_workers() if d.workers is None else d.workers)
+    batches = build_loader(data.val, config.samples(), False, max(1, config.train.batch_size//n),
+                           default_workers() if d.workers is None else d.workers)
     model, batches = model.to(accelerator.device), accelerator.prepare(batches)
     scores, failures = evaluate(model, batches, accelerator, policies, config.seed)
     for path, reason in failures.items(): print(f'left out: {reason}', file=sys.stderr)
     if accelerator.is_main_process:
-        summary = summarise(scores)
-        found = dict(videos=len(scores['learned'].numbers), left_out=len(data.val) - len(scores['learned'].numbers), feature_reuse=config.model.feature_reuse, policies=summary)
+        summary, count = summarise(scores), len(scores['learned'].numbers)
+        found = dict(videos=count, left_out=len(data.val) - count, feature_reuse=config.model.feature_reuse, policies=summary)
         (Path(run)/'evaluation.json').write_text(json.dumps(found, indent=1))
         print(table(summary, config.model.feature_reuse))
-        print(f'{found["videos"]} videos' + (f'; {found["left_out"]} could not be read and are left out' if found['left_out'] else ''))
+        print(f'{count} videos' + (f'; {len(data.val) - count} could not be read and are left out' if count < len(data.val) else ''))
     return scores, data, config
 
-# %% ../nbs/22_evaluate.ipynb #0832fd6c
+# %% ../nbs/22_evaluate.ipynb #a836574d
 def main(run:Annotated[Path, tyro.conf.Positional]):
     """Score a finished run under all policies, print the table, and save the plots.
 
     Args:
         run: the folder that adafocus.train wrote
     """
-    accelerator = Accelerator()
-    try: finish(run, accelerator)
-    except ValueError as e: sys.exit(f'adafocus.evaluate: {e}')
+    try:
+        if not (run/'config.yaml').is_file(): raise ValueError(f'{run} holds no config.yaml; it must be the folder of a run of adafocus.train')
+        finish(run, Accelerator(mixed_precision=load_config(run/'config.yaml').mixed_precision))
+    except ValueError as e:
+        print(f'adafocus.evaluate: {e}', file=sys.stderr)
+        raise SystemExit(2)
 
 def finish(run:str|Path, accelerator:Accelerator)->None:
     "Evaluate a run and save its plots, as the command lines of training and evaluation end."
@@ -162,4 +175,4 @@ def finish(run:str|Path, accelerator:Accelerator)->None:
         for path in save_plots(run, scores, data, config): print(f'saved {path}')
     accelerator.wait_for_everyone()
 
-if __name__ == '__main__' and '__file__' in globals(): tyro.cli(main, prog='python -m adafocus.evaluate', config=(tyro.conf.FlagConversionOff,))
+if __name__ == '__main__' and '__file__' in globals(): tyro.cli(main, prog='python -m adafocus.evaluate')

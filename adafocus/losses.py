@@ -10,7 +10,7 @@ from torch import Tensor
 import torch.nn.functional as F
 from .model import AdaFocusOutput
 
-# %% ../nbs/06_losses.ipynb #750e102a
+# %% ../nbs/06_losses.ipynb #60da3400
 def frame_cross_entropy(logits:Tensor,  # (B, T, K)
                         labels:Tensor,  # (B,), class indices
                        )->Tensor:       # a scalar
@@ -21,7 +21,7 @@ def adafocus_loss(outputs:tuple[AdaFocusOutput, AdaFocusOutput|None], # (learned
                   labels:Tensor,                    # (B,), class indices
                   auxiliary_supervision:bool=True,  # count FC_G's and FC_L's terms (Eq. 10); off: Eq. 9
                  )->tuple[Tensor, dict[str,Tensor]]: # what to minimise, and the six cross-entropies by name
-    "The training objective (Eq. 11). Without a random branch, the learned one alone; every term is reported, also those that do not count."
+    "The training objective (Eq. 11); without a random branch, the learned one alone. Terms that do not count are reported too."
     terms, branches = {}, []
     for prefix, out in zip(('', 'random_'), outputs):
         if out is None: continue
@@ -29,5 +29,6 @@ def adafocus_loss(outputs:tuple[AdaFocusOutput, AdaFocusOutput|None], # (learned
         terms[f'{prefix}global'] = frame_cross_entropy(out.global_logits, labels)
         terms[f'{prefix}local'] = frame_cross_entropy(out.local_logits, labels)
         auxiliary = terms[f'{prefix}global'] + terms[f'{prefix}local']
-        branches.append(terms[f'{prefix}classifier'] + (auxiliary if auxiliary_supervision else 0*auxiliary))    # 0*: DistributedDataParallel waits for every parameter
+        if not auxiliary_supervision: auxiliary = 0*auxiliary            # DistributedDataParallel waits for every parameter's gradient
+        branches.append(terms[f'{prefix}classifier'] + auxiliary)
     return sum(branches)/len(branches), terms

@@ -43,7 +43,7 @@ def held_by(positions:Tensor,   # (..., 2) as (x, y) in [0, 1]
     return (((centre >= patches[..., :2]) & (centre <= patches[..., 2:])).all(-1),
             ((boxes[..., :2] >= patches[..., :2] - .5) & (boxes[..., 2:] <= patches[..., 2:] + .5)).all(-1))
 
-# %% ../nbs/21_metrics.ipynb #0fc4b25a
+# %% ../nbs/21_metrics.ipynb #208d2c17
 class ScoreKeeper:
     "Collects scores batch by batch; a video that comes twice is counted once, one that is not valid not at all."
     def __init__(self, frame_size:int, patch_size:int): self.frame_size, self.patch_size, self._found = frame_size, patch_size, {}
@@ -55,7 +55,7 @@ class ScoreKeeper:
         "What counts of one batch of outputs."
         label = batch['label'][:, None, None].expand(*logits.shape[:2], 1)
         true, before = logits.gather(-1, label), torch.arange(logits.shape[-1], device=logits.device) < label
-        ranks = (~(logits <= true) | ((logits == true) & before)).sum(-1)     # of equals the first counts, as for argmax; not-a-number is larger than all
+        ranks = (~(logits <= true) | ((logits == true) & before)).sum(-1)     # as argmax: of equals the first; not-a-number is largest
         found = dict(number=batch['number'], valid=batch['valid'], top1=ranks < 1, top5=ranks < 5, positions=positions.float())
         if 'boxes' in batch:
             centre, box = held_by(positions.float(), batch['boxes'], self.frame_size, self.patch_size)
@@ -65,11 +65,13 @@ class ScoreKeeper:
     def add(self, found:dict[str,Tensor])->None:
         "Count what `score` gave."
         found = {name: x.cpu().numpy() for name, x in found.items()}
-        for k in np.flatnonzero(found['valid']): self._found[int(found['number'][k])] = {name: x[k] for name, x in found.items() if name not in ('number', 'valid')}
+        numbers, valid = found.pop('number'), found.pop('valid')
+        for k in np.flatnonzero(valid): self._found[int(numbers[k])] = {name: x[k] for name, x in found.items()}
 
     def scores(self)->Scores:
         "All that was counted. ValueError if that is nothing."
         if not self._found: raise ValueError('no video could be scored')
         numbers = sorted(self._found)
         stack = lambda name: np.stack([self._found[n].get(name, np.zeros(0, bool)) for n in numbers])
-        return Scores(np.array(numbers), **{name: stack(name) for name in ('top1', 'top5', 'positions', 'centre_inside', 'box_inside', 'visible')})
+        names = 'top1', 'top5', 'positions', 'centre_inside', 'box_inside', 'visible'
+        return Scores(np.array(numbers), **{name: stack(name) for name in names})

@@ -5,22 +5,22 @@
 # %% auto #0
 __all__ = ['ModelConfig', 'AdaFocusOutput', 'AdaFocus']
 
-# %% ../nbs/05_model.ipynb #032226b3
+# %% ../nbs/05_model.ipynb #9f4039d3
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from .crop import crop_patches
 from .encoders import build_encoder
-from .policy import build_policy, random_positions
+from .policy import build_policy
 from .classifiers import build_classifier
 
-# %% ../nbs/05_model.ipynb #43ee8a49
+# %% ../nbs/05_model.ipynb #99952560
 @dataclass
 class ModelConfig:
     "All that is needed to build an `AdaFocus`. The defaults are the paper's MN2/RN at P = 128 (section 4.1, appendix B.1)."
     num_classes: int = 200
-    "K"
+    "K; training fills it in from the data"
     num_frames: int = 16
     "T, frames a video is sampled to, and steps of the classifier"
     frame_size: int = 224

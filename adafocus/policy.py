@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-# %% ../nbs/03_policy.ipynb #45b2adfc
+# %% ../nbs/03_policy.ipynb #c28b7dff
 class GRUPolicy(nn.Module):
     "One position a frame from the glances at it and at those before it (Eq. 4, appendix B.1)."
     def __init__(self,
@@ -28,7 +28,7 @@ class GRUPolicy(nn.Module):
     def forward(self,
                 maps:Tensor,             # (B, T, C, h, w), f_G's maps in the order in which frames are processed
                 state:Tensor|None=None,  # (1, B, hidden) from the call before; None at a video's start
-               )->tuple[Tensor,Tensor]:  # positions (B, T, 2) as (x, y) in [0, 1], always float32 or wider; the state after the last frame
+               )->tuple[Tensor,Tensor]:  # positions (B, T, 2) as (x, y) in [0, 1], float32 or wider; the state after the last frame
         b, t = maps.shape[:2]
         features = self.squeeze(maps.flatten(0, 1)).view(b, t, -1)
         features, state = self.gru(features, state)

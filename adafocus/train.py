@@ -6,20 +6,22 @@
 __all__ = ['parameter_groups', 'cosine', 'new_run_folder', 'save_weights', 'save_checkpoint', 'load_checkpoint',
            'VideosUnreadable', 'LossNotFinite', 'BadVideos', 'train_epoch', 'fit_to_data', 'train', 'main']
 
-# %% ../nbs/23_train.ipynb #83f38820
+# %% ../nbs/23_train.ipynb #0996e4bf
 import json, math, os, shutil, sys, time
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list, set_seed
-from safetensors.torch import save_file
+from accelerate.utils import broadcast_object_list, gather_object, set_seed
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 from .config import Config, TrainConfig, parse_config, save_config
 from .data.datasets import VideoData, build_loader
 from .data.transforms import normalise
+from .data.video import VideoError
 from .encoders import ENCODERS_WITH_WEIGHTS, WeightsUnavailable
 from .evaluate import default_workers, evaluate, finish, open_run_data, prepare_cpu
 from .losses import adafocus_loss
@@ -77,17 +79,17 @@ def load_checkpoint(accelerator:Accelerator, run:Path)->dict|None:
     accelerator.load_state(str(found[-1].parent))
     return json.loads(found[-1].read_text())
 
-# %% ../nbs/23_train.ipynb #833239e7
+# %% ../nbs/23_train.ipynb #93d3c810
 class VideosUnreadable(RuntimeError): "Too many videos could not be read."
 class LossNotFinite(RuntimeError): "The loss became infinite or not a number."
 
 class BadVideos:
-    "Videos that this process could not read: reported once each, too many are an error."
+    "Videos that could not be read: reported once each, too many are an error."
     def __init__(self, allowed:float): self.allowed, self.reasons = allowed, {}    # how many there may be
 
-    def note(self, failures:list[tuple[str,str]])->None:
+    def note(self, failures:Iterable[tuple[str,str]], quiet:bool=False)->None:
         for path, reason in failures:
-            if path not in self.reasons: tqdm.write(f'left out: {reason}', file=sys.stderr)
+            if path not in self.reasons and not quiet: tqdm.write(f'left out: {reason}', file=sys.stderr)
             self.reasons[path] = reason
         if len(self.reasons) > self.allowed:
             raise VideosUnreadable(f'{len(self.reasons)} videos could not be read, more than --max-bad-share allows '
@@ -135,7 +137,7 @@ def fit_to_data(config:Config, data:VideoData, processes:int)->Config: # with th
         raise ValueError(f'the run was trained on the classes {", ".join(config.classes)}; the data has {", ".join(data.classes)}')
     return replace(config, classes=data.classes, model=replace(config.model, num_classes=len(data.classes)))
 
-# %% ../nbs/23_train.ipynb #a7e9bc62
+# %% ../nbs/23_train.ipynb #3a018de7
 def train(config:Config,
           resume:Path|None=None,           # go on with the run in this folder
           accelerator:Accelerator|None=None,
@@ -144,7 +146,7 @@ def train(config:Config,
     accelerator = accelerator or Accelerator(mixed_precision=config.mixed_precision)
     if accelerator.device.type == 'cpu': prepare_cpu()
     with accelerator.local_main_process_first(): data = open_run_data(config)
-    config = fit_to_data(config, data, accelerator.num_processes)
+    config = replace(fit_to_data(config, data, accelerator.num_processes), mixed_precision=accelerator.mixed_precision)
     t, d, videos = config.train, config.data, len(data.train) + len(data.val)
 
     set_seed(config.seed)
@@ -171,13 +173,13 @@ def train(config:Config,
         trained = time.perf_counter()
         scores, failures = evaluate(model, val_batches, accelerator)
         bad.note(failures.items())
-        left_out = accelerator.reduce(torch.tensor(len(bad.reasons), device=accelerator.device), 'sum').item()
+        bad.note(gather_object(list(bad.reasons.items())), quiet=True)                # those of the other processes too
         accuracy = float(scores['learned'].accuracy()[-1])
         best = accuracy >= state['best']
         state = dict(epoch=epoch, best_epoch=epoch if best else state['best_epoch'], best=max(accuracy, state['best']))
         if accelerator.is_main_process:
             if best: save_weights(accelerator.unwrap_model(model), run/'model.safetensors')
-            _note_epoch(run, epoch, (epoch + 1)*len(train_batches), means, scores['learned'], left_out,
+            _note_epoch(run, epoch, (epoch + 1)*len(train_batches), means, scores['learned'], len(bad.reasons),
                         dict(train_seconds=trained - begin, val_seconds=time.perf_counter() - trained))
         save_checkpoint(accelerator, run, state)
     return run
@@ -205,20 +207,20 @@ def _drop_lines_after(path, epoch):
     if not path.exists(): return
     path.write_text(''.join(line for line in path.open() if line.endswith('\n') and json.loads(line)['epoch'] <= epoch))
 
-# %% ../nbs/23_train.ipynb #88689d3f
+# %% ../nbs/23_train.ipynb #2c23370e
 def main(args:list[str]|None=None)->None:
     "The command line of training. Status 2 for what cannot be done as asked, 1 for what went wrong on the way."
     config, resume = parse_config(sys.argv[1:] if args is None else args, 'adafocus.train')
-    accelerator = Accelerator(mixed_precision=config.mixed_precision)
     try:
+        accelerator = Accelerator(mixed_precision=config.mixed_precision)
         run = train(config, resume, accelerator)
         finish(run, accelerator)
         accelerator.print(f'the run is in {run}')
     except ValueError as e:
         print(f'adafocus.train: {e}', file=sys.stderr)
         raise SystemExit(2)
-    except (VideosUnreadable, LossNotFinite, WeightsUnavailable) as e:
-        print(f'adafocus.train: {e}', file=sys.stderr)
+    except (VideosUnreadable, VideoError, LossNotFinite, WeightsUnavailable) as e:
+        print(f'adafocus.train: {str(e).strip().splitlines()[-1]}', file=sys.stderr)          # of a worker's, after its traceback
         raise SystemExit(1)
     except KeyboardInterrupt:
         print('adafocus.train: stopped; --resume RUN goes on after the last finished epoch', file=sys.stderr)

@@ -35,7 +35,7 @@ class VideoData:
     train: list[Video]
     val: list[Video]
 
-# %% ../../nbs/11_datasets.ipynb #58d7e725
+# %% ../../nbs/11_datasets.ipynb #4b1e34bd
 SUFFIXES = {'.mp4', '.mkv', '.webm', '.avi', '.mov', '.m4v', '.mpg', '.mpeg', '.ts', '.flv', '.gif'}
 
 def _class_folders(root):
@@ -45,31 +45,35 @@ def _class_folders(root):
         if files: found[folder.name] = files
     return found
 
-def read_folder(root:str|Path,       # holds one folder for each class, or train/ and val/ that do
+def read_folder(root:str|Path,       # holds one folder for each class, or train/ and val/ (valid/, validation/, test/) that do
                 val_share:float=.2,  # of every class, where the folder itself makes no split
                 seed:int=0,          # of that split
                )->VideoData:
     "Videos in one folder for each class. Raises ValueError where there are none."
     root = Path(root)
-    if not root.is_dir(): raise ValueError(f'{root} is not a folder; the data must be a folder with one folder of videos for each class')
-    if (root/'train').is_dir() and (root/'val').is_dir():
-        train, val = _class_folders(root/'train'), _class_folders(root/'val')
-        if unknown := sorted(set(val) - set(train)): raise ValueError(f'{root}/val has classes that {root}/train lacks: {", ".join(unknown)}')
+    if not root.is_dir():
+        raise ValueError(f'{root} is not a folder; the data must be a folder with one folder of videos for each class')
+    aside = next((root/name for name in ('val', 'valid', 'validation', 'test') if (root/name).is_dir()), None)
+    if (root/'train').is_dir() and aside:
+        train, val = _class_folders(root/'train'), _class_folders(aside)
+        if unknown := sorted(set(val) - set(train)):
+            raise ValueError(f'{aside} has classes that {root}/train lacks: {", ".join(unknown)}')
     else:
         if not 0 < val_share < 1: raise ValueError(f'val_share is {val_share}; it must be between 0 and 1')
+        root = root/'train' if (root/'train').is_dir() else root
         train, val = _class_folders(root), {}
         for name, files in train.items():
             aside = set(random.Random(f'{seed}/{name}').sample(files, min(len(files) - 1, max(1, round(len(files)*val_share)))))
             train[name], val[name] = [f for f in files if f not in aside], [f for f in files if f in aside]
     if len(train) < 2:
-        raise ValueError(f'{root} has videos in {len(train)} folder{"s" if len(train) != 1 else ""}; there must be at least two, one for each class '
+        raise ValueError(f'{root} has videos in {len(train)} folder{"s" if len(train) != 1 else ""}; there must be two or more, a class each '
                          f'(files that end in {", ".join(sorted(SUFFIXES))})')
     classes = sorted(train)
     train, val = ([Video(f, classes.index(name)) for name in classes for f in part.get(name, [])] for part in (train, val))
     if not val: raise ValueError(f'{root} leaves no video to evaluate on; some class must have at least two')
     return VideoData(classes, train, val)
 
-# %% ../../nbs/11_datasets.ipynb #dc15ba77
+# %% ../../nbs/11_datasets.ipynb #67e159ab
 DATASETS: dict[str, Callable[..., VideoData]] = {'folder': read_folder}
 
 def register_dataset(name:str)->Callable:
@@ -83,11 +87,13 @@ def register_dataset(name:str)->Callable:
 def read_needle(root:str|Path, val_share:float=.2, seed:int=0)->VideoData:
     "A dataset written by `adafocus.data.needle`, with the true boxes. It has a split of its own."
     root = Path(root)
-    if not needle.is_dataset(root): raise ValueError(f'{root} is not a needle dataset; python -m adafocus.data.needle {root} writes one')
+    if not needle.is_dataset(root):
+        raise ValueError(f'{root} is not a needle dataset; python -m adafocus.data.needle {root} writes one')
     lines = [json.loads(line) for line in (root/'annotations.jsonl').open()]
     classes = sorted({line['label'] for line in lines})
-    videos = {split: [Video(root/x['path'], classes.index(x['label']), np.array(x['boxes'], np.float32), np.array(x['visible'])) for x in lines if x['split'] == split]
-              for split in ('train', 'val')}
+    videos = dict(train=[], val=[])
+    for x in lines:
+        videos[x['split']].append(Video(root/x['path'], classes.index(x['label']), np.array(x['boxes'], np.float32), np.array(x['visible'])))
     return VideoData(classes, **videos)
 
 def open_data(spec:str,           # a folder, or NAME:FOLDER with one of DATASETS
@@ -97,10 +103,11 @@ def open_data(spec:str,           # a folder, or NAME:FOLDER with one of DATASET
     "Read a dataset by what a person types. A folder that `adafocus.data.needle` wrote is recognised."
     name, _, root = spec.partition(':')
     if not root or Path(spec).exists(): name, root = 'needle' if needle.is_dataset(spec) else 'folder', spec
-    if name not in DATASETS: raise ValueError(f'data is {spec!r}, but there is no kind of data {name!r}; it may be {", ".join(sorted(DATASETS))}, or a folder')
+    if name not in DATASETS:
+        raise ValueError(f'data is {spec!r}, but there is no kind of data {name!r}; it may be {", ".join(sorted(DATASETS))}, or a folder')
     return DATASETS[name](root, val_share, seed)
 
-# %% ../../nbs/11_datasets.ipynb #8a24d6f4
+# %% ../../nbs/11_datasets.ipynb #8894420b
 @dataclass
 class SampleConfig:
     "How a video becomes a sample."
@@ -139,11 +146,15 @@ class VideoDataset(Dataset):
         c, video = self.config, self.videos[number]
         frames, at = self._frames(number, rng)
         source = frames.shape[1:3]
-        view = training_view(source, rng, c.flip) if self.training and c.augment else evaluation_view(source, c.resize, c.frame_size)
+        if self.training and c.augment: view = training_view(source, rng, c.flip)
+        else: view = evaluation_view(source, c.resize, c.frame_size)
         sample = self._fields(number, torch.from_numpy(view.frames(frames, c.frame_size)), at, rng)
         if video.boxes is not None:
             at = np.minimum(at, len(video.boxes) - 1)
-            sample.update(boxes=torch.from_numpy(view.boxes(video.boxes[at], c.frame_size)), visible=torch.from_numpy(video.visible[at]))
+            boxes = torch.from_numpy(view.boxes(video.boxes[at], c.frame_size))
+            centres = (boxes[:, :2] + boxes[:, 2:])/2
+            seen = ((centres >= 0) & (centres <= c.frame_size)).all(-1)                # not cut away by the view
+            sample.update(boxes=boxes, visible=torch.from_numpy(video.visible[at]) & seen)
         return sample
 
     def _frames(self, number, rng):
@@ -154,27 +165,31 @@ class VideoDataset(Dataset):
             return clip[at], at
         with VideoReader(self.videos[number].path) as reader:
             at = segment_indices(len(reader), t, rng)[self.order]
-            if self.cache and len(reader) <= 4*t:                       # decoding all of a long video would cost more than it saves
+            if self.cache and len(reader) <= 4*t and self.cache.fits(len(reader)*reader.read([0]).nbytes):    # long videos are not worth it
                 clip = reader.read(range(len(reader)))
                 self.cache.put(number, clip)
                 return clip[at], at
             return reader.read(at), at
 
     def _fields(self, number, frames, at, rng):
-        return dict(frames=frames, label=torch.tensor(self.videos[number].label), number=torch.tensor(number), frame_numbers=torch.from_numpy(at), valid=torch.tensor(True),
+        return dict(frames=frames, label=torch.tensor(self.videos[number].label), number=torch.tensor(number),
+                    frame_numbers=torch.from_numpy(at), valid=torch.tensor(True),
                     random_positions=torch.from_numpy(rng.random((self.config.num_frames, 2), dtype=np.float32)))
 
     def _empty(self, number):
         c, video = self.config, self.videos[number]
-        sample = self._fields(number, torch.zeros(c.num_frames, c.frame_size, c.frame_size, 3, dtype=torch.uint8), self.order, np.random.default_rng(0))
+        black = torch.zeros(c.num_frames, c.frame_size, c.frame_size, 3, dtype=torch.uint8)
+        sample = self._fields(number, black, self.order, np.random.default_rng(0))
         sample['valid'] = torch.tensor(False)
-        if video.boxes is not None: sample.update(boxes=torch.zeros(c.num_frames, 4), visible=torch.zeros(c.num_frames, dtype=torch.bool))
+        if video.boxes is not None:
+            sample.update(boxes=torch.zeros(c.num_frames, 4), visible=torch.zeros(c.num_frames, dtype=torch.bool))
         return sample
 
-# %% ../../nbs/11_datasets.ipynb #03933185
+# %% ../../nbs/11_datasets.ipynb #58ad2e5a
 class EpochSampler(Sampler):
     "Keys (epoch, number) of one pass over a dataset; call `set_epoch` before each."
-    def __init__(self, length:int, shuffle:bool, seed:int=0): self.length, self.shuffle, self.seed, self.epoch = length, shuffle, seed, 0
+    def __init__(self, length:int, shuffle:bool, seed:int=0):
+        self.length, self.shuffle, self.seed, self.epoch = length, shuffle, seed, 0
     def __len__(self): return self.length
     def set_epoch(self, epoch:int): self.epoch = epoch
     def __iter__(self)->Iterator[tuple[int,int]]:
@@ -195,5 +210,5 @@ def build_loader(videos:list[Video],
                 )->DataLoader:       # its `sampler` is an EpochSampler
     "Batches of videos."
     cache = FrameCache(len(videos), cache_mb) if cache_mb else None
-    return DataLoader(VideoDataset(videos, config, training, cache), batch_size, sampler=EpochSampler(len(videos), training, config.seed), collate_fn=collate, drop_last=training,
-                      num_workers=workers, persistent_workers=workers > 0, pin_memory=torch.cuda.is_available())
+    return DataLoader(VideoDataset(videos, config, training, cache), batch_size, collate_fn=collate, drop_last=training,
+                      sampler=EpochSampler(len(videos), training, config.seed), num_workers=workers, persistent_workers=workers > 0, pin_memory=torch.cuda.is_available())

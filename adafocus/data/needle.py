@@ -6,8 +6,8 @@
 __all__ = ['TILE', 'MARK', 'FRAME_RATE', 'GLYPHS', 'NeedleConfig', 'draw_tile', 'draw_video', 'write_dataset', 'is_dataset',
            'cache_folder', 'cached_dataset', 'main']
 
-# %% ../../nbs/10_needle.ipynb #a02ea32f
-import hashlib, json, os, shutil
+# %% ../../nbs/10_needle.ipynb #70158bc9
+import hashlib, json, os, platform, shutil
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -18,7 +18,7 @@ import numpy as np, tyro
 from tqdm.auto import tqdm
 from .video import write_video
 
-# %% ../../nbs/10_needle.ipynb #913ccea8
+# %% ../../nbs/10_needle.ipynb #f4acc1c5
 @dataclass(frozen=True)
 class NeedleConfig:
     "Everything that determines a needle dataset: the same values give the same files."
@@ -38,9 +38,11 @@ class NeedleConfig:
     "of everything drawn"
 
     def __post_init__(self):
-        if self.size < 2*TILE or self.size % 2: raise ValueError(f'size is {self.size}; it must be even and at least {2*TILE} pixels')
+        if self.size < 2*TILE or self.size % 2:
+            raise ValueError(f'size is {self.size}; it must be even and at least {2*TILE} pixels')
         if self.frames < 1: raise ValueError(f'frames is {self.frames}; it must be at least 1')
-        if not 1 <= self.val_videos < self.videos: raise ValueError(f'val_share is {self.val_share} of {self.videos} videos; it must leave at least one on either side')
+        if not 1 <= self.val_videos < self.videos:
+            raise ValueError(f'val_share is {self.val_share} of {self.videos} videos; it must leave at least one on either side')
         if not 0 <= self.max_hidden < 1: raise ValueError(f'max_hidden is {self.max_hidden}; it must be at least 0 and below 1')
 
     @property
@@ -49,7 +51,7 @@ class NeedleConfig:
 TILE, MARK = 22, 3     # side of a tile, and of one pixel of a sign, in pixels of the video
 FRAME_RATE = 8
 
-# %% ../../nbs/10_needle.ipynb #b88b6466
+# %% ../../nbs/10_needle.ipynb #8551cc94
 GLYPHS = {name: np.array([[c == '#' for c in row] for row in rows.split()]) for name, rows in dict(
     bars  = '##### ..... ##### ..... #####',
     check = '#.#.# .#.#. #.#.# .#.#. #.#.#',
@@ -70,18 +72,18 @@ def draw_tile(marks:np.ndarray,   # (5, 5), True where the tile is dark
     tile[..., :3], tile[..., 3] = colour, 1
     big = marks.repeat(MARK, 0).repeat(MARK, 1)
     top, left = (TILE - big.shape[0])//2, (TILE - big.shape[1])//2
-    tile[top:top + big.shape[0], left:left + big.shape[1], :3] = np.where(big[..., None], 25, tile[top:top + big.shape[0], left:left + big.shape[1], :3])
+    tile[top:top + big.shape[0], left:left + big.shape[1], :3][big] = 25
     far = np.abs(np.arange(TILE) - (TILE - 1)/2) - (TILE/2 - 4)
     tile[..., 3] = np.clip(4.5 - np.hypot(*np.meshgrid(far.clip(0), far.clip(0))), 0, 1)
     return tile
 
-# %% ../../nbs/10_needle.ipynb #f6cd5388
+# %% ../../nbs/10_needle.ipynb #99c0c1f7
 def _background(rng, size, frames):
     "(frames, size, size, 3) float32: a window that drifts over smooth coloured noise."
     reach = size + 32
     canvas = np.zeros((reach, reach, 3), np.float32)
     for cells, strength in ((4, 45), (12, 28), (36, 14)):
-        coarse = rng.normal(size=(cells + 1, cells + 1, 3)).astype(np.float32) * [.8, .8, .8] + rng.normal(size=(cells + 1, cells + 1, 1))
+        coarse = np.float64(.8)*rng.normal(size=(cells + 1, cells + 1, 3)).astype(np.float32) + rng.normal(size=(cells + 1, cells + 1, 1))
         at = np.linspace(0, cells - 1e-3, reach); whole = at.astype(int); part = (at - whole).astype(np.float32)
         rows = coarse[whole]*(1 - part)[:, None, None] + coarse[whole + 1]*part[:, None, None]
         canvas += (strength/1.6)*(rows[:, whole]*(1 - part)[None, :, None] + rows[:, whole + 1]*part[None, :, None])
@@ -105,11 +107,11 @@ def _visible(rng, frames, max_hidden):
         take = runs[run][:hidden]; visible[take] = False; hidden -= len(take)
     return visible
 
-# %% ../../nbs/10_needle.ipynb #9ed713cb
+# %% ../../nbs/10_needle.ipynb #b7486913
 def draw_video(config:NeedleConfig,
                label:int,               # 0 to 9, the sign's number in GLYPHS
                rng:np.random.Generator,
-              )->tuple[np.ndarray,np.ndarray,np.ndarray]: # frames (F, S, S, 3) uint8, boxes (F, 4) x0 y0 x1 y1 in pixels, visible (F,) bool
+              )->tuple[np.ndarray,np.ndarray,np.ndarray]: # frames (F, S, S, 3) uint8, boxes (F, 4) in pixels, visible (F,) bool
     "The pixels of one video and the truth about them."
     n, s = config.frames, config.size
     video = _background(rng, s, n)
@@ -128,7 +130,7 @@ def draw_video(config:NeedleConfig,
     video += rng.normal(size=(n, s, s, 1)).astype(np.float32)*2
     return video.clip(0, 255).astype(np.uint8), np.concatenate([path, path + TILE], 1), visible
 
-# %% ../../nbs/10_needle.ipynb #51420f40
+# %% ../../nbs/10_needle.ipynb #bad1acc7
 _FORMAT = 1            # raised when the same configuration would give other files
 
 def _write_one(folder, config, number):
@@ -144,15 +146,16 @@ def write_dataset(out:str|Path,            # the folder to make
                   workers:int|None=None,   # processes that write; None: one for each core; 1: this one
                   progress:bool=True,      # show a bar
                  )->Path:                  # `out`
-    "Write a needle dataset, all of it or nothing. If `out` holds just this dataset, it is left as it is; if it holds anything else, ValueError."
+    "Write a needle dataset, all of it or nothing. An `out` that holds this dataset is left as it is; anything else is a ValueError."
     out = Path(out)
     if out.exists():
         if is_dataset(out, config): return out
         raise ValueError(f'{out} exists and is not the needle dataset that was asked for; choose another folder or remove it')
     out.parent.mkdir(parents=True, exist_ok=True)
-    for left in out.parent.glob(f'.{out.name}.*.partial'):            # of processes that were killed
-        if not Path(f'/proc/{left.suffixes[-2][1:]}').exists(): shutil.rmtree(left, ignore_errors=True)
-    partial_out = out.parent/f'.{out.name}.{os.getpid()}.partial'
+    mine = f'.{out.name}.{platform.node()}-'
+    for left in out.parent.glob(f'{mine}*.partial'):                  # of processes of this machine that were killed
+        if not Path(f'/proc/{left.name[len(mine):-len(".partial")]}').exists(): shutil.rmtree(left, ignore_errors=True)
+    partial_out = out.parent/f'{mine}{os.getpid()}.partial'
     try:
         for split in ('train', 'val'):
             for name in GLYPHS: (partial_out/split/name).mkdir(parents=True)
@@ -187,8 +190,10 @@ def cached_dataset(config:NeedleConfig=NeedleConfig(), workers:int|None=None)->P
     key = hashlib.sha256(json.dumps(dict(format=_FORMAT, **asdict(config)), sort_keys=True).encode()).hexdigest()[:10]
     return write_dataset(cache_folder()/f'needle-{key}', config, workers)
 
-# %% ../../nbs/10_needle.ipynb #79989256
-def main(out:Annotated[Path, tyro.conf.Positional], config:tyro.conf.OmitArgPrefixes[NeedleConfig]=NeedleConfig(), workers:int|None=None):
+# %% ../../nbs/10_needle.ipynb #cf0870ee
+def main(out:Annotated[Path, tyro.conf.Positional],
+         config:tyro.conf.OmitArgPrefixes[NeedleConfig]=NeedleConfig(),
+         workers:int|None=None):
     """Write a needle dataset.
 
     Args:

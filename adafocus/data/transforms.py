@@ -56,9 +56,10 @@ def evaluation_view(source:tuple[int,int], # height and width of the frames
     h, w = (max(resize, round(side*resize/short)) for side in source)
     return View(tuple(source), (h, w), (w - size)//2, (h - size)//2, size, size)
 
-# %% ../../nbs/09_transforms.ipynb #4cdbf591
+# %% ../../nbs/09_transforms.ipynb #cbf128f5
 SCALES = 1, .875, .75, .66
-_OFFSETS = [(0, 0), (4, 0), (0, 4), (4, 4), (2, 2), (0, 2), (4, 2), (2, 4), (2, 0), (1, 1), (3, 1), (1, 3), (3, 3)]    # in quarters of the room
+_OFFSETS = [(0, 0), (4, 0), (0, 4), (4, 4), (2, 2), (0, 2), (4, 2), (2, 4), (2, 0),       # in quarters of the room
+            (1, 1), (3, 1), (1, 3), (3, 3)]
 
 def crop_sizes(source:tuple[int,int])->list[tuple[int,int]]:
     "The (width, height) that a training crop may have."
@@ -72,7 +73,8 @@ def training_view(source:tuple[int,int],     # height and width of the frames
     "A random crop and flip, the same for all frames of a video."
     w, h = crop_sizes(source)[rng.integers(10)]
     across, down = _OFFSETS[rng.integers(13)]
-    return View(tuple(source), tuple(source), across*((source[1] - w)//4), down*((source[0] - h)//4), w, h, bool(flip and rng.random() < .5))
+    left, top = across*((source[1] - w)//4), down*((source[0] - h)//4)
+    return View(tuple(source), tuple(source), left, top, w, h, bool(flip and rng.random() < .5))
 
 # %% ../../nbs/09_transforms.ipynb #08c5243c
 MEAN, STD = (.485, .456, .406), (.229, .224, .225)                  # of ImageNet's pixels, as torchvision's weights expect

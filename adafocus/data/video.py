@@ -11,7 +11,7 @@ from multiprocessing import Lock
 from pathlib import Path
 import numpy as np
 
-# %% ../../nbs/07_video.ipynb #58e546c2
+# %% ../../nbs/07_video.ipynb #5e2e6376
 def write_video(path:str|Path,         # ends in .mp4
                 frames:np.ndarray,     # (F, H, W, 3) uint8 RGB, H and W even
                 frame_rate:int=8,      # frames a second
@@ -22,14 +22,15 @@ def write_video(path:str|Path,         # ends in .mp4
     import av
     if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8:
         raise ValueError(f'frames is {frames.dtype} of shape {frames.shape}; it must be uint8 (F, H, W, 3)')
-    if frames.shape[1] % 2 or frames.shape[2] % 2: raise ValueError(f'frames are {frames.shape[2]} x {frames.shape[1]}; both sides must be even')
+    if frames.shape[1] % 2 or frames.shape[2] % 2:
+        raise ValueError(f'frames are {frames.shape[2]} x {frames.shape[1]}; both sides must be even')
     with av.open(str(path), 'w') as container:
         stream = container.add_stream('libx264', rate=frame_rate, options=dict(crf=str(quality), preset=preset, threads='1'))
         stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], 'yuv420p'
         for frame in frames: container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format='rgb24')))
         container.mux(stream.encode())
 
-# %% ../../nbs/07_video.ipynb #dfd77729
+# %% ../../nbs/07_video.ipynb #983d8a27
 class VideoError(Exception):
     "A video that cannot be read; the message names the file and says why."
 
@@ -51,7 +52,8 @@ class VideoReader:
         "Decode these frames. Raises VideoError where one cannot be decoded, IndexError for a number out of range."
         indices = np.asarray(indices, dtype=np.int64)
         if len(indices) and not (0 <= indices.min() and indices.max() < len(self)):
-            raise IndexError(f'{self.path}: frame {indices.max() if indices.min() >= 0 else indices.min()} is not in 0..{len(self) - 1}')
+            wrong = indices.max() if indices.min() >= 0 else indices.min()
+            raise IndexError(f'{self.path}: frame {wrong} is not in 0..{len(self) - 1}')
         try: return self._reader.get_batch(indices).asnumpy()
         except Exception as e: raise VideoError(f'{self.path}: its frames cannot be decoded ({_first_line(e)})') from None
 
@@ -61,7 +63,7 @@ class VideoReader:
 
 def _first_line(error): return str(error).strip().split('\n')[0].split('] ')[-1] or type(error).__name__
 
-# %% ../../nbs/07_video.ipynb #f4a6fcb2
+# %% ../../nbs/07_video.ipynb #aad58a20
 class FrameCache:
     "Decoded clips by number, in memory shared with forked worker processes. Where processes are spawned instead, they do without."
     def __init__(self,
@@ -71,7 +73,7 @@ class FrameCache:
         self.entries, self.megabytes = entries, megabytes
         if not megabytes: return
         self._bytes = np.frombuffer(mmap.mmap(-1, megabytes << 20), np.uint8)
-        self._table = np.frombuffer(mmap.mmap(-1, 32*(entries + 1)), np.int64).reshape(-1, 4)   # end, frames, height, width of each; last row: used
+        self._table = np.frombuffer(mmap.mmap(-1, 32*(entries + 1)), np.int64).reshape(-1, 4)   # end, frames, height, width; last: used
         self._lock = Lock()
 
     def get(self, number:int)->np.ndarray|None: # (F, H, W, 3) uint8, not to be written to; None if it is not kept
@@ -79,6 +81,10 @@ class FrameCache:
         if not self.megabytes or not (row := self._table[number])[0]: return None
         end, shape = row[0], (*row[1:], 3)
         return self._bytes[end - np.prod(shape):end].reshape(shape)
+
+    def fits(self, size:int)->bool: # of a clip in bytes
+        "Would there be room for it?"
+        return bool(self.megabytes) and self._table[-1, 0] + size <= len(self._bytes)
 
     def put(self, number:int, clip:np.ndarray)->bool: # whether there was room
         "Keep a clip (F, H, W, 3) uint8."

@@ -17,9 +17,11 @@ from ..crop import patch_boxes
 from ..data.datasets import VideoData, VideoDataset
 from ..metrics import Scores
 
-# %% ../../nbs/40_plots.ipynb #b7aad209
-POLICY_STYLES = {'learned': dict(color='#0072B2', marker='o', linestyle='-'), 'random': dict(color='#D55E00', marker='s', linestyle='--'),
-                 'central': dict(color='#009E73', marker='^', linestyle='-.'), 'gaussian': dict(color='#AA3377', marker='D', linestyle=':')}
+# %% ../../nbs/40_plots.ipynb #f3b40be1
+POLICY_STYLES = {'learned': dict(color='#0072B2', marker='o', linestyle='-'),
+                 'random': dict(color='#D55E00', marker='s', linestyle='--'),
+                 'central': dict(color='#009E73', marker='^', linestyle='-.'),
+                 'gaussian': dict(color='#AA3377', marker='D', linestyle=':')}
 
 def draw_box(ax:Axes,
              box,                    # x0, y0, x1, y1 in pixels, 0 being the left (top) edge of the first pixel
@@ -45,7 +47,7 @@ def _label_ends(ax, x, ends):
         at = max(y, at + (high - low)*.07)
         ax.text(x, at, ' ' + text, color=colour, va='center', fontsize=9)
 
-# %% ../../nbs/40_plots.ipynb #409297bc
+# %% ../../nbs/40_plots.ipynb #e794cbe5
 def plot_policies(scores:dict[str,Scores])->Figure:
     "Accuracy after each frame by policy (Table 7 as a picture), and how often the patch holds what is to be seen."
     looking = {name: s.looking() for name, s in scores.items()}
@@ -53,16 +55,23 @@ def plot_policies(scores:dict[str,Scores])->Figure:
     figure, axes = _figure(9 if known else 6, 3.6, 1, 2 if known else 1, width_ratios=[1.7, 1] if known else None)
     ax, steps = axes[0, 0], len(next(iter(scores.values())).accuracy())
     for name, s in scores.items(): ax.plot(range(1, steps + 1), 100*s.accuracy(), **POLICY_STYLES[name], markersize=5)
-    _label_ends(ax, steps, [(100*s.accuracy()[-1], f'{name} {100*s.accuracy()[-1]:.1f}', POLICY_STYLES[name]['color']) for name, s in scores.items()])
-    ax.set(xlabel='frames processed', ylabel='accuracy (%)', xlim=(.8, steps*1.28)); ax.set_xticks(sorted({1, *range(2, steps + 1, max(1, steps//8*2)), steps})); _open(ax)
+    ends = {name: 100*s.accuracy()[-1] for name, s in scores.items()}
+    _label_ends(ax, steps, [(y, f'{name} {y:.1f}', POLICY_STYLES[name]['color']) for name, y in ends.items()])
+    ax.set(xlabel='frames processed', ylabel='accuracy (%)', xlim=(.8, steps*1.28))
+    ax.set_xticks(sorted({1, *range(2, steps + 1, max(1, steps//8*2)), steps}))
+    _open(ax)
     if known:
         ax = axes[0, 1]
         for k, (name, found) in enumerate(looking.items()):
-            ax.barh(k, 100*found['centre'], color=POLICY_STYLES[name]['color'], height=.6); ax.text(100*found['centre'] + 1, k, f'{100*found["centre"]:.0f}', va='center')
-        ax.set(yticks=range(len(looking)), yticklabels=list(looking), xlim=(0, 108), xlabel='centre in the patch (% of frames)'); ax.invert_yaxis(); _open(ax)
+            share = 100*found['centre']
+            ax.barh(k, share, color=POLICY_STYLES[name]['color'], height=.6)
+            ax.text(share + 1, k, f'{share:.0f}', va='center')
+        ax.set(yticks=range(len(looking)), yticklabels=list(looking), xlim=(0, 108), xlabel='centre in the patch (% of frames)')
+        ax.invert_yaxis()
+        _open(ax)
     return figure
 
-# %% ../../nbs/40_plots.ipynb #e3701b06
+# %% ../../nbs/40_plots.ipynb #cb6f296a
 def plot_training(metrics:list[dict])->Figure: # the lines of a run's metrics.jsonl
     "Losses, accuracy and looking over the epochs."
     known = 'centre_inside' in metrics[0]['val']
@@ -75,18 +84,25 @@ def plot_training(metrics:list[dict])->Figure: # the lines of a run's metrics.js
         for prefix, colour in (('', blue), ('random_', red)):
             if f'{prefix}{name}' in metrics[0]['train'] and not (prefix and name == 'global'):
                 values = [m['train'][f'{prefix}{name}'] for m in metrics]
-                ax.plot(epochs, values, dash, color=colour); ends.append((values[-1], label + (', random patches' if prefix else ''), colour))
+                ax.plot(epochs, values, dash, color=colour)
+                ends.append((values[-1], label + (', random patches' if prefix else ''), colour))
     _label_ends(ax, last, ends); ax.set(title='cross-entropy, training')
     def percent(ax, title, *lines):
-        for (values, label), dash in zip(lines, ('-', '--', ':')): ax.plot(epochs, values, dash, color=blue, marker='o', markersize=3)
+        for (values, _), dash in zip(lines, ('-', '--', ':')):
+            ax.plot(epochs, values, dash, color=blue, marker='o', markersize=3)
         ax.set(ylim=(0, 103), title=title); _label_ends(ax, last, [(values[-1], label, blue) for values, label in lines])
     steps = len(metrics[0]['val']['accuracy'])
-    percent(axes[0, 1], 'accuracy, validation (%)', *[([100*m['val']['accuracy'][t - 1] for m in metrics], f't = {t}') for t in sorted({steps, max(1, steps//2), 1}, reverse=True)])
-    if known: percent(axes[0, 2], 'held by the patch (% of frames)', *[([100*m['val'][key] for m in metrics], label) for key, label in (('centre_inside', 'centre'), ('box_inside', 'whole box'))])
-    for ax, room in zip(axes.flat, (.75, .2, .35)): ax.set(xlabel='epoch', xlim=(.5, 1 + (last - 1)*(1 + room) + room), xticks=np.unique(np.linspace(1, last, min(last, 6)).round())); ax.title.set_fontsize(10); _open(ax)
+    percent(axes[0, 1], 'accuracy, validation (%)', *[([100*m['val']['accuracy'][t - 1] for m in metrics], f't = {t}')
+                                                      for t in sorted({steps, max(1, steps//2), 1}, reverse=True)])
+    if known: percent(axes[0, 2], 'held by the patch (% of frames)', *[([100*m['val'][key] for m in metrics], label)
+                                                                       for key, label in (('centre_inside', 'centre'), ('box_inside', 'whole box'))])
+    for ax, room in zip(axes.flat, (.75, .2, .35)):                                  # to the right, for the labels
+        ax.set(xlabel='epoch', xlim=(.5, 1 + (last - 1)*(1 + room) + room), xticks=np.unique(np.linspace(1, last, min(last, 6)).round()))
+        ax.title.set_fontsize(10)
+        _open(ax)
     return figure
 
-# %% ../../nbs/40_plots.ipynb #55b3ccdb
+# %% ../../nbs/40_plots.ipynb #912fe9d3
 def plot_patches(frames:list,             # for each video (T, S, S, 3) uint8, in processing order
                  positions:list,          # for each (T, 2) in [0, 1]
                  patch_size:int,
@@ -107,12 +123,13 @@ def plot_patches(frames:list,             # for each video (T, S, S, 3) uint8, i
             draw_box(ax, patches[t], POLICY_STYLES[policy]['color'])
             if boxes is not None and boxes[r] is not None and visible[r][t]:
                 x0, y0, x1, y1 = (float(v) for v in boxes[r][t])
-                ax.add_patch(Rectangle((x0 - .5, y0 - .5), x1 - x0, y1 - y0, fill=False, linewidth=1, edgecolor='white', linestyle=(0, (2, 1.5))))
+                dashed = dict(fill=False, linewidth=1, edgecolor='white', linestyle=(0, (2, 1.5)))
+                ax.add_patch(Rectangle((x0 - .5, y0 - .5), x1 - x0, y1 - y0, **dashed))
             if captions is not None: ax.set_title(captions[r][t], fontsize=7.5, pad=2)
         axes[r, 0].set_ylabel(titles[r], fontsize=9)
     return figure
 
-# %% ../../nbs/40_plots.ipynb #65d9562b
+# %% ../../nbs/40_plots.ipynb #6949775d
 def save_plots(run:str|Path,
                scores:dict[str,Scores], # of its validation videos, by policy
                data:VideoData,
@@ -122,16 +139,18 @@ def save_plots(run:str|Path,
     "Write `plots/` of a run: policies.png, training.png and patches.png."
     folder = Path(run)/'plots'; folder.mkdir(exist_ok=True)
     figures = dict(policies=plot_policies(scores), patches=_plot_videos(scores['learned'], data, config, videos))
-    if (Path(run)/'metrics.jsonl').exists(): figures['training'] = plot_training([json.loads(line) for line in (Path(run)/'metrics.jsonl').open()])
+    if (metrics := Path(run)/'metrics.jsonl').exists(): figures['training'] = plot_training([json.loads(line) for line in metrics.open()])
     for name, figure in figures.items(): figure.savefig(folder/f'{name}.png')
     return [folder/f'{name}.png' for name in figures]
 
 def _plot_videos(scores, data, config, count):
     "Some videos spread over the classes, with the patches of these scores."
     labels = np.array([data.val[n].label for n in scores.numbers])
-    rows = [np.flatnonzero(labels == labels[at])[k % (labels == labels[at]).sum()] for k, at in enumerate(np.argsort(labels, kind='stable')[np.linspace(0, len(labels) - 1, min(count, len(labels))).astype(int)])]
+    spread = np.argsort(labels, kind='stable')[np.linspace(0, len(labels) - 1, min(count, len(labels))).astype(int)]
+    rows = sorted(set(spread), key=list(spread).index)
     dataset = VideoDataset(data.val, config.samples(), training=False)
     samples = [dataset[0, int(scores.numbers[r])] for r in rows]
-    captions = [[f'frame {int(n)} ' + ('✓' if right else '✗') for n, right in zip(s['frame_numbers'], scores.top1[r])] for s, r in zip(samples, rows)]
-    return plot_patches([s['frames'].numpy() for s in samples], [scores.positions[r] for r in rows], config.model.patch_size, [data.classes[s['label']] for s in samples], captions,
-                        [s.get('boxes') for s in samples], [s.get('visible') for s in samples])
+    captions = [[f'frame {int(n)} ' + ('✓' if right else '✗') for n, right in zip(s['frame_numbers'], scores.top1[r])]
+                for s, r in zip(samples, rows)]
+    return plot_patches([s['frames'].numpy() for s in samples], [scores.positions[r] for r in rows], config.model.patch_size,
+                        [data.classes[s['label']] for s in samples], captions, [s.get('boxes') for s in samples], [s.get('visible') for s in samples])
