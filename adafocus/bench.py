@@ -42,7 +42,7 @@ class PlainAdaFocus(AdaFocus):
             logits.append(F.linear(f_C.dropout(pooled), f_C.weight[t], f_C.bias[t]))
         return AdaFocusOutput(torch.stack(logits, 1), self.global_head(e_G), self.local_head(e_L), positions)
 
-# %% ../nbs/24_bench.ipynb #6beb069a
+# %% ../nbs/24_bench.ipynb #5a2b7695
 def seconds(fn:Callable[[], object], repeats:int, device:str)->float:
     "The shortest time of a few calls, after one that does not count."
     def once():
@@ -58,7 +58,7 @@ def measure(variant:str,          # one of VARIANTS
             config:ModelConfig,   # the model
             batch:int,            # videos
             device:str='cpu',     # or 'cuda'
-            repeats:int=2,        # calls that count, of each
+            repeats:int=2,        # training steps that count, and half the forward passes that do
            )->dict[str,float]:    # seconds of a 'forward' pass and of a 'training step'
     "Time one way of computing the model, on the same frames for all."
     fast = variant == 'ours'
@@ -67,16 +67,17 @@ def measure(variant:str,          # one of VARIANTS
     model = (AdaFocus if fast else PlainAdaFocus)(config).to(device)
     frames = torch.randn(batch, config.num_frames, 3, config.frame_size, config.frame_size, device=device)
     labels = torch.randint(config.num_classes, (batch,), device=device)
+    inference = model
     if fast:
-        model = model.to(memory_format=torch.channels_last)
+        model, inference = model.to(memory_format=torch.channels_last), model.for_inference()
         frames = frames.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, frames.shape[:2])
     def forward():
-        with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=fast): return model.eval()(frames)
+        with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=fast): return inference.eval()(frames)
     def training_step():
         with torch.autocast(device, torch.bfloat16, enabled=fast): outputs = model.train()(frames)
         adafocus_loss(outputs, labels)[0].backward()
         for p in model.parameters(): p.grad = None
-    return {'forward': seconds(forward, repeats, device), 'training step': seconds(training_step, repeats, device)}
+    return {'forward': seconds(forward, 2*repeats, device), 'training step': seconds(training_step, repeats, device)}
 
 def comparison_table(found:dict[str,dict[str,float]])->str: # what `measure` gave for each variant
     "Lines to print: seconds, and how many times faster than plain."
@@ -86,14 +87,14 @@ def comparison_table(found:dict[str,dict[str,float]])->str: # what `measure` gav
                                              for (k, x), w in zip(times.items(), (9, 11))))
     return '\n'.join(lines)
 
-# %% ../nbs/24_bench.ipynb #c0178e65
+# %% ../nbs/24_bench.ipynb #09ad07e3
 def main(what:Annotated[Literal['cpu', 'gpu'], tyro.conf.Positional]='cpu', batch:int|None=None, repeats:int=2):
     """Time the full-size MN2/RN model (P = 128, 16 frames) against the plain way of writing it.
 
     Args:
         what: the device
         batch: videos at a time; default: 4 on a CPU, 32 on a GPU
-        repeats: calls that count, of each; the shortest is taken
+        repeats: training steps that count, and half the forward passes; the shortest is taken
     """
     device = dict(cpu='cpu', gpu='cuda')[what]
     if device == 'cuda' and not torch.cuda.is_available():

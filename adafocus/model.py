@@ -5,11 +5,13 @@
 # %% auto #0
 __all__ = ['ModelConfig', 'AdaFocusOutput', 'AdaFocus']
 
-# %% ../nbs/05_model.ipynb #9f4039d3
+# %% ../nbs/05_model.ipynb #36761756
+import copy
 from dataclasses import dataclass
 from typing import NamedTuple
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental.optimization import fuse
 from .crop import crop_patches
 from .encoders import build_encoder
 from .policy import build_policy
@@ -71,7 +73,7 @@ class AdaFocusOutput(NamedTuple):
     local_logits: Tensor   # (B, T, K), FC_L
     positions: Tensor      # (B, T, 2) as (x, y) in [0, 1]
 
-# %% ../nbs/05_model.ipynb #ad1c9e4b
+# %% ../nbs/05_model.ipynb #2b174783
 class AdaFocus(nn.Module):
     "AdaFocus V2 (section 3): glance at every frame, look closely at one patch of it, predict after every frame."
     def __init__(self, config:ModelConfig):
@@ -128,3 +130,9 @@ class AdaFocus(nn.Module):
         if not self.config.diversity_augmentation: return learned, None
         if random_positions is None: random_positions = torch.rand_like(positions)
         return learned, self.recognise(e_G, self.look(focus, random_positions), random_positions)
+
+    def for_inference(self)->'AdaFocus':
+        "A copy that cannot be trained any more: the encoders' batch norms are folded into their convolutions; channels last."
+        model = copy.deepcopy(self).eval()
+        for encoder in (model.global_encoder, model.local_encoder): encoder.body = fuse(encoder.body)
+        return model.to(memory_format=torch.channels_last)
