@@ -17,7 +17,7 @@ from .data import needle
 from .data.datasets import SampleConfig
 from .model import ModelConfig
 
-# %% ../nbs/20_config.ipynb #781fad0e
+# %% ../nbs/20_config.ipynb #c31f1d74
 @dataclass
 class DataConfig:
     "Which videos, and how they become samples."
@@ -40,6 +40,7 @@ class DataConfig:
     max_bad_share: float = .05
     "share of the videos that may turn out unreadable before the run ends with an error"
 
+# %% ../nbs/20_config.ipynb #ac87b130
 @dataclass
 class TrainConfig:
     "How to train: SGD with momentum and a cosine schedule, a learning rate for each component (appendix B.2)."
@@ -59,6 +60,7 @@ class TrainConfig:
     weight_decay: float = 1e-4
     "L2 regularisation, on everything"
 
+# %% ../nbs/20_config.ipynb #da6d1f58
 @dataclass
 class Config:
     "A whole run."

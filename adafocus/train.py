@@ -137,7 +137,31 @@ def fit_to_data(config:Config, data:VideoData, processes:int)->Config: # with th
         raise ValueError(f'the run was trained on the classes {", ".join(config.classes)}; the data has {", ".join(data.classes)}')
     return replace(config, classes=data.classes, model=replace(config.model, num_classes=len(data.classes)))
 
-# %% ../nbs/23_train.ipynb #3a018de7
+# %% ../nbs/23_train.ipynb #4a9c12ea
+def _greeting(run, config, data, accelerator):
+    n, pretrained = accelerator.num_processes, ENCODERS_WITH_WEIGHTS & {config.model.global_encoder, config.model.local_encoder}
+    return (f'{run}: {len(data.train)} videos to train on, {len(data.val)} to evaluate on, {len(data.classes)} classes; '
+            f'{n} process{"es" if n > 1 else ""} on {accelerator.device.type}, precision {accelerator.mixed_precision}' +
+            ('\nthe encoders start from random weights; --weights IMAGENET1K_V1 starts them from ImageNet, as the paper does'
+             if pretrained and config.model.weights == 'none' else ''))
+
+def _note_epoch(run, epoch, step, means, scores, left_out, seconds):
+    "A line in metrics.jsonl, and one on the screen."
+    accuracy, looking = scores.accuracy(), {f'{k}_inside': v for k, v in scores.looking().items()}
+    line = dict(epoch=epoch, step=step, train={name: x.item() for name, x in means.items()},
+                val=dict(accuracy=accuracy.tolist(), **looking), videos=len(scores.numbers), left_out=left_out, **seconds)
+    with (run/'metrics.jsonl').open('a') as f: f.write(json.dumps(line) + '\n')
+    after = 'frame' if len(accuracy) == 1 else f'and {len(accuracy)} frames'
+    print(f'epoch {epoch + 1:3}: loss {line["train"]["loss"]:.3f}, accuracy after 1 {after}' +
+          ''.join(f' {100*a:5.1f}%' for a in accuracy[[0, -1][:len(accuracy)]]) +
+          ''.join(f', {k.replace("_", " ")} {100*v:.1f}%' for k, v in looking.items()) + f' ({seconds["train_seconds"]:.0f} s)', flush=True)
+
+def _drop_lines_after(path, epoch):
+    "Epochs that were counted but not kept in a checkpoint are done again."
+    if not path.exists(): return
+    path.write_text(''.join(line for line in path.open() if line.endswith('\n') and json.loads(line)['epoch'] <= epoch))
+
+# %% ../nbs/23_train.ipynb #33f0d0fd
 def train(config:Config,
           resume:Path|None=None,           # go on with the run in this folder
           accelerator:Accelerator|None=None,
@@ -183,29 +207,6 @@ def train(config:Config,
                         dict(train_seconds=trained - begin, val_seconds=time.perf_counter() - trained))
         save_checkpoint(accelerator, run, state)
     return run
-
-def _greeting(run, config, data, accelerator):
-    n, pretrained = accelerator.num_processes, ENCODERS_WITH_WEIGHTS & {config.model.global_encoder, config.model.local_encoder}
-    return (f'{run}: {len(data.train)} videos to train on, {len(data.val)} to evaluate on, {len(data.classes)} classes; '
-            f'{n} process{"es" if n > 1 else ""} on {accelerator.device.type}, precision {accelerator.mixed_precision}' +
-            ('\nthe encoders start from random weights; --weights IMAGENET1K_V1 starts them from ImageNet, as the paper does'
-             if pretrained and config.model.weights == 'none' else ''))
-
-def _note_epoch(run, epoch, step, means, scores, left_out, seconds):
-    "A line in metrics.jsonl, and one on the screen."
-    accuracy, looking = scores.accuracy(), {f'{k}_inside': v for k, v in scores.looking().items()}
-    line = dict(epoch=epoch, step=step, train={name: x.item() for name, x in means.items()},
-                val=dict(accuracy=accuracy.tolist(), **looking), videos=len(scores.numbers), left_out=left_out, **seconds)
-    with (run/'metrics.jsonl').open('a') as f: f.write(json.dumps(line) + '\n')
-    after = 'frame' if len(accuracy) == 1 else f'and {len(accuracy)} frames'
-    print(f'epoch {epoch + 1:3}: loss {line["train"]["loss"]:.3f}, accuracy after 1 {after}' +
-          ''.join(f' {100*a:5.1f}%' for a in accuracy[[0, -1][:len(accuracy)]]) +
-          ''.join(f', {k.replace("_", " ")} {100*v:.1f}%' for k, v in looking.items()) + f' ({seconds["train_seconds"]:.0f} s)', flush=True)
-
-def _drop_lines_after(path, epoch):
-    "Epochs that were counted but not kept in a checkpoint are done again."
-    if not path.exists(): return
-    path.write_text(''.join(line for line in path.open() if line.endswith('\n') and json.loads(line)['epoch'] <= epoch))
 
 # %% ../nbs/23_train.ipynb #2c23370e
 def main(args:list[str]|None=None)->None:

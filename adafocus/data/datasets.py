@@ -107,7 +107,7 @@ def open_data(spec:str,           # a folder, or NAME:FOLDER with one of DATASET
         raise ValueError(f'data is {spec!r}, but there is no kind of data {name!r}; it may be {", ".join(sorted(DATASETS))}, or a folder')
     return DATASETS[name](root, val_share, seed)
 
-# %% ../../nbs/11_datasets.ipynb #8894420b
+# %% ../../nbs/11_datasets.ipynb #c9d3848e
 @dataclass
 class SampleConfig:
     "How a video becomes a sample."
@@ -119,6 +119,7 @@ class SampleConfig:
     reorder: bool = True         # process frames middle first; off: in time
     seed: int = 0
 
+# %% ../../nbs/11_datasets.ipynb #f7bb1dc7
 class VideoDataset(Dataset):
     "Samples by (epoch, number). Every sample is a dict of tensors, and a list of (path, reason) of videos that could not be read."
     def __init__(self,
