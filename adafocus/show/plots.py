@@ -17,7 +17,7 @@ from ..crop import patch_boxes
 from ..data.datasets import VideoData, VideoDataset
 from ..metrics import Scores
 
-# %% ../../nbs/40_plots.ipynb #f3b40be1
+# %% ../../nbs/40_plots.ipynb #ff14f7db
 POLICY_STYLES = {'learned': dict(color='#0072B2', marker='o', linestyle='-'),
                  'random': dict(color='#D55E00', marker='s', linestyle='--'),
                  'central': dict(color='#009E73', marker='^', linestyle='-.'),
@@ -45,7 +45,7 @@ def _label_ends(ax, x, ends):
     low, high = ax.get_ylim(); at = -np.inf
     for y, text, colour in sorted(ends):
         at = max(y, at + (high - low)*.07)
-        ax.text(x, at, ' ' + text, color=colour, va='center', fontsize=9)
+        ax.annotate(text, (x, at), xytext=(7, 0), textcoords='offset points', color=colour, va='center', fontsize=9)
 
 # %% ../../nbs/40_plots.ipynb #e794cbe5
 def plot_policies(scores:dict[str,Scores])->Figure:
