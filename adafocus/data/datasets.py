@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SUFFIXES', 'DATASETS', 'Video', 'VideoData', 'read_folder', 'register_dataset', 'read_needle', 'open_data',
-           'SampleConfig', 'VideoDataset', 'EpochSampler', 'collate', 'build_loader']
+           'SampleConfig', 'sampled_frames', 'VideoDataset', 'EpochSampler', 'collate', 'build_loader']
 
 # %% ../../nbs/11_datasets.ipynb #c58947e8
 import json, random
@@ -119,7 +119,27 @@ class SampleConfig:
     reorder: bool = True         # process frames middle first; off: in time
     seed: int = 0
 
-# %% ../../nbs/11_datasets.ipynb #f7bb1dc7
+# %% ../../nbs/11_datasets.ipynb #64c234b7
+def sampled_frames(path:Path,
+                   order:np.ndarray,             # (T,), the order in which sampled frames are processed
+                   rng:np.random.Generator|None, # draws the frames (training); None: the middle ones (evaluation)
+                   cache:FrameCache|None=None,   # looked into first, and given short clips
+                   number:int=0,                 # of the clip in the cache
+                  )->tuple[np.ndarray,np.ndarray]: # frames (T, H, W, 3) uint8 in processing order, and their numbers (T,)
+    "One frame from each segment of a video. Raises VideoError where the file cannot be read."
+    pick = lambda count: segment_indices(count, len(order), rng)[order]
+    if cache and (clip := cache.get(number)) is not None:
+        at = pick(len(clip))
+        return clip[at], at
+    with VideoReader(path) as reader:
+        at = pick(len(reader))
+        if cache and len(reader) <= 4*len(order) and cache.fits(len(reader)*reader.read([0]).nbytes):    # long videos are not worth it
+            clip = reader.read(range(len(reader)))
+            cache.put(number, clip)
+            return clip[at], at
+        return reader.read(at), at
+
+# %% ../../nbs/11_datasets.ipynb #683705c8
 class VideoDataset(Dataset):
     "Samples by (epoch, number). Every sample is a dict of tensors, and a list of (path, reason) of videos that could not be read."
     def __init__(self,
@@ -145,7 +165,7 @@ class VideoDataset(Dataset):
 
     def _read(self, number, rng):
         c, video = self.config, self.videos[number]
-        frames, at = self._frames(number, rng)
+        frames, at = sampled_frames(video.path, self.order, rng if self.training else None, self.cache, number)
         source = frames.shape[1:3]
         if self.training and c.augment: view = training_view(source, rng, c.flip)
         else: view = evaluation_view(source, c.resize, c.frame_size)
@@ -157,20 +177,6 @@ class VideoDataset(Dataset):
             seen = ((centres >= 0) & (centres <= c.frame_size)).all(-1)                # not cut away by the view
             sample.update(boxes=boxes, visible=torch.from_numpy(video.visible[at]) & seen)
         return sample
-
-    def _frames(self, number, rng):
-        "The sampled frames in processing order, and their numbers."
-        rng, t = rng if self.training else None, self.config.num_frames
-        if self.cache and (clip := self.cache.get(number)) is not None:
-            at = segment_indices(len(clip), t, rng)[self.order]
-            return clip[at], at
-        with VideoReader(self.videos[number].path) as reader:
-            at = segment_indices(len(reader), t, rng)[self.order]
-            if self.cache and len(reader) <= 4*t and self.cache.fits(len(reader)*reader.read([0]).nbytes):    # long videos are not worth it
-                clip = reader.read(range(len(reader)))
-                self.cache.put(number, clip)
-                return clip[at], at
-            return reader.read(at), at
 
     def _fields(self, number, frames, at, rng):
         return dict(frames=frames, label=torch.tensor(self.videos[number].label), number=torch.tensor(number),
