@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['PRESETS', 'MAY_CHANGE', 'DataConfig', 'TrainConfig', 'Config', 'register_preset', 'preset', 'save_config',
-           'load_config', 'parse_config']
+           'load_config', 'checkpoint_values', 'parse_config']
 
-# %% ../nbs/20_config.ipynb #9f15ec00
+# %% ../nbs/20_config.ipynb #dc476b70
 import difflib, sys, typing
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
@@ -15,16 +15,18 @@ from typing import Literal
 import tyro, yaml
 from .data import needle
 from .data.datasets import SampleConfig
+from .encoders import read_weights
 from .model import ModelConfig
+from .official import OFFICIAL, recognise_official
 
-# %% ../nbs/20_config.ipynb #c31f1d74
+# %% ../nbs/20_config.ipynb #be3920bd
 @dataclass
 class DataConfig:
     "Which videos, and how they become samples."
     data: str|None = None
     "a folder with one folder of videos for each class (or train/ and val/ that hold such), or NAME:FOLDER; not given: needle"
     val_share: float = .2
-    "share of every class put aside to evaluate on, where the data has no split of its own"
+    "share of every class put aside to evaluate on, where the data has no split of its own; 1: all, as for a model trained elsewhere"
     resize: int = 256
     "evaluation: what the shorter side becomes before the middle is cut, in pixels"
     augment: bool = True
@@ -33,6 +35,8 @@ class DataConfig:
     "training: mirror half of the videos; off where left and right carry meaning"
     reorder: bool = True
     "process frames middle first, then ever finer (section 4.1); off: in time"
+    short_videos: Literal['last', 'first'] = 'last'
+    "what a video with too few frames repeats; first is what the released TSM model does"
     workers: int|None = None
     "processes that decode, for each training process; not given: one a core, at most 8"
     cache_mb: int = 2048
@@ -40,7 +44,7 @@ class DataConfig:
     max_bad_share: float = .05
     "share of the videos that may turn out unreadable before the run ends with an error"
 
-# %% ../nbs/20_config.ipynb #ac87b130
+# %% ../nbs/20_config.ipynb #7c6ef3b1
 @dataclass
 class TrainConfig:
     "How to train: SGD with momentum and a cosine schedule, a learning rate for each component (appendix B.2)."
@@ -59,8 +63,10 @@ class TrainConfig:
     momentum: float = .9
     weight_decay: float = 1e-4
     "L2 regularisation, on everything"
+    clip_norm: float|None = None
+    "the largest norm that the gradient of all parameters together may have; none: any"
 
-# %% ../nbs/20_config.ipynb #da6d1f58
+# %% ../nbs/20_config.ipynb #c88c30be
 @dataclass
 class Config:
     "A whole run."
@@ -72,6 +78,8 @@ class Config:
     "of the split, the order, the crops, the random positions and the first weights"
     mixed_precision: Literal['no', 'bf16', 'fp16']|None = None
     "not given: what accelerate was configured or launched with"
+    init: str|None = None
+    "start from these weights: a released checkpoint (see adafocus.official), or the folder of an earlier run"
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -80,18 +88,22 @@ class Config:
     def samples(self)->SampleConfig:
         "How this run makes samples of videos."
         m, d = self.model, self.data
-        return SampleConfig(m.num_frames, m.frame_size, max(d.resize, m.frame_size), d.augment, d.flip, d.reorder, self.seed)
+        return SampleConfig(num_frames=m.num_frames, focus_frames=m.focus_frames, frame_size=m.frame_size, resize=max(d.resize, m.frame_size),
+                            augment=d.augment, flip=d.flip, reorder=d.reorder, short=d.short_videos, seed=self.seed)
 
     def __post_init__(self):
         t, d = self.train, self.data
         for group, name, fits, allowed in ((t, 'epochs', t.epochs >= 1, 'at least 1'), (t, 'batch_size', t.batch_size >= 1, 'at least 1'),
-                                           (t, 'lr', t.lr > 0, 'above 0'), (d, 'val_share', 0 < d.val_share < 1, 'between 0 and 1'),
+                                           (t, 'lr', t.lr > 0, 'above 0'), (d, 'val_share', 0 < d.val_share <= 1, 'above 0 and at most 1'),
+                                           (t, 'clip_norm', t.clip_norm is None or t.clip_norm > 0, 'above 0, or none'),
                                            (d, 'max_bad_share', 0 <= d.max_bad_share <= 1, 'from 0 to 1'),
                                            (d, 'cache_mb', d.cache_mb >= 0, 'at least 0'),
                                            (d, 'workers', d.workers is None or d.workers >= 0, 'at least 0')):
             if not fits: raise ValueError(f'{name} is {getattr(group, name)}; it must be {allowed}')
+        if self.model.temporal_shift and d.reorder:
+            raise ValueError('reorder is True, but temporal_shift mixes neighbouring frames, which must stay in time; with it reorder must be False')
 
-# %% ../nbs/20_config.ipynb #b61a0525
+# %% ../nbs/20_config.ipynb #7f65e1e8
 PRESETS: dict[str, Callable[[], Config]] = {}
 
 def register_preset(name:str)->Callable:
@@ -101,9 +113,6 @@ def register_preset(name:str)->Callable:
         return fn
     return register
 
-@register_preset('mn2rn-p128')
-def _mn2rn_p128(): return Config()
-
 @register_preset('needle')
 def _needle():
     return Config(model=ModelConfig(num_classes=len(needle.GLYPHS), num_frames=8, frame_size=112, patch_size=48, global_size=28,
@@ -111,6 +120,20 @@ def _needle():
                                     classifier_hidden=256, feature_reuse=False),
                   data=DataConfig(resize=112, augment=False, flip=False),
                   train=TrainConfig(epochs=12, lr=.1, lr_classifier=1.))
+
+# %% ../nbs/20_config.ipynb #1a7722b5
+def _image_datasets(arch, patch_size, batch_size=32):
+    return Config(model=replace(OFFICIAL[arch], patch_size=patch_size), train=TrainConfig(batch_size=batch_size, lr=.002*batch_size/32))
+
+def _motion_datasets(patch_size, **changes):
+    return Config(model=replace(OFFICIAL['tsm'], patch_size=patch_size, **changes), data=DataConfig(flip=False, reorder=False),
+                  train=TrainConfig(lr=.01, lr_global=.5, lr_policy=.01, lr_classifier=1., weight_decay=5e-4, clip_norm=20.))
+
+for _arch in ('mn2rn', 'rn'):
+    for _size in (96, 128, 160): register_preset(f'{_arch}-p{_size}')(lambda arch=_arch, size=_size: _image_datasets(arch, size))
+    register_preset(f'{_arch}-p128-minikinetics')(lambda arch=_arch: _image_datasets(arch, 128, batch_size=48))
+for _size in (128, 144, 160, 176): register_preset(f'tsm-p{_size}')(lambda size=_size: _motion_datasets(size))
+register_preset('tsm-plus')(lambda: _motion_datasets(224, focus_frames=None, policy='central'))
 
 def preset(name:str)->Config:
     "The values that a preset stands for."
@@ -158,12 +181,24 @@ def _check_type(value, wanted, name):
     kinds = [str(typing.get_args(o)) if typing.get_origin(o) is Literal else getattr(o, '__name__', str(o)) for o in options]
     raise ValueError(f'{name} is {value!r}; it must be {" or ".join(kinds).replace("NoneType", "null")}')
 
-# %% ../nbs/20_config.ipynb #97152370
+# %% ../nbs/20_config.ipynb #d3cf1279
+def checkpoint_values(source:str|Path, # a released checkpoint, or a run's folder
+                     )->Config:        # with num_classes as in the checkpoint
+    "The configuration that goes with weights: the run's own, or the preset of the released architecture in the checkpoint's size."
+    source = Path(source)
+    if source.is_dir():
+        if not (source/'config.yaml').is_file(): raise ValueError(f'{source} holds no config.yaml; it must be a released checkpoint or the folder of a run')
+        return replace(load_config(source/'config.yaml'), out=None, init=None, classes=[])
+    arch, model = recognise_official(read_weights(source))
+    found = preset(f'{arch}-p128')
+    return replace(found, model=replace(model, patch_size=found.model.patch_size))
+
+# %% ../nbs/20_config.ipynb #005ad7dc
 def parse_config(args:list[str],  # the command line without the program's name
                  prog:str,        # the program's name, for help
                 )->tuple[Config, Path|None]: # the values, and the run to go on with if there is one
     "Read a training command line. Ends the program with status 2 and one clear message if it cannot be understood."
-    given = {name: _value_of(args, name) for name in ('--preset', '--data', '--resume')}
+    given = {name: _value_of(args, name) for name in ('--preset', '--data', '--resume', '--init')}
     try:
         if given['--resume']:
             run = Path(given['--resume'])
@@ -173,7 +208,8 @@ def parse_config(args:list[str],  # the command line without the program's name
         else:
             run, data = None, given['--data']
             is_needle = data is None or data.startswith('needle:') or needle.is_dataset(data)
-            default = preset(given['--preset'] or ('needle' if is_needle else 'mn2rn-p128'))
+            if given['--init'] and not given['--preset']: default = checkpoint_values(given['--init'])
+            else: default = preset(given['--preset'] or ('needle' if is_needle else 'mn2rn-p128'))
     except ValueError as e:
         print(f'{prog}: {e}', file=sys.stderr); raise SystemExit(2)
     def command(config:tyro.conf.OmitArgPrefixes[Config]=default, resume:str|None=None):

@@ -67,7 +67,7 @@ def test_resume_goes_on(trained, tiny, tmp_path):
 
 @pytest.mark.parametrize('flags, says', [
     (('--data', '/nowhere'), '/nowhere is not a folder'),
-    (('--preset', 'nedle'), 'mn2rn-p128, needle'),
+    (('--preset', 'nedle'), 'mn2rn-p96, needle'),
     (('--patch-sise', '32'), '--patch-size'),
     (('--epochs', '0'), 'epochs is 0; it must be at least 1'),
     (('--batch-size', '5000'), 'batch_size is 5000, but there are 50 videos'),

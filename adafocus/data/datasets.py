@@ -35,7 +35,7 @@ class VideoData:
     train: list[Video]
     val: list[Video]
 
-# %% ../../nbs/11_datasets.ipynb #4b1e34bd
+# %% ../../nbs/11_datasets.ipynb #eba520af
 SUFFIXES = {'.mp4', '.mkv', '.webm', '.avi', '.mov', '.m4v', '.mpg', '.mpeg', '.ts', '.flv', '.gif'}
 
 def _class_folders(root):
@@ -46,7 +46,7 @@ def _class_folders(root):
     return found
 
 def read_folder(root:str|Path,       # holds one folder for each class, or train/ and val/ (valid/, validation/, test/) that do
-                val_share:float=.2,  # of every class, where the folder itself makes no split
+                val_share:float=.2,  # of every class, where the folder itself makes no split; 1: all videos, and none to train on
                 seed:int=0,          # of that split
                )->VideoData:
     "Videos in one folder for each class. Raises ValueError where there are none."
@@ -59,11 +59,12 @@ def read_folder(root:str|Path,       # holds one folder for each class, or train
         if unknown := sorted(set(val) - set(train)):
             raise ValueError(f'{aside} has classes that {root}/train lacks: {", ".join(unknown)}')
     else:
-        if not 0 < val_share < 1: raise ValueError(f'val_share is {val_share}; it must be between 0 and 1')
+        if not 0 < val_share <= 1: raise ValueError(f'val_share is {val_share}; it must be above 0 and at most 1')
         root = root/'train' if (root/'train').is_dir() else root
         train, val = _class_folders(root), {}
         for name, files in train.items():
-            aside = set(random.Random(f'{seed}/{name}').sample(files, min(len(files) - 1, max(1, round(len(files)*val_share)))))
+            count = len(files) if val_share == 1 else min(len(files) - 1, max(1, round(len(files)*val_share)))
+            aside = set(random.Random(f'{seed}/{name}').sample(files, count))
             train[name], val[name] = [f for f in files if f not in aside], [f for f in files if f in aside]
     if len(train) < 2:
         raise ValueError(f'{root} has videos in {len(train)} folder{"s" if len(train) != 1 else ""}; there must be two or more, a class each '
@@ -107,39 +108,39 @@ def open_data(spec:str,           # a folder, or NAME:FOLDER with one of DATASET
         raise ValueError(f'data is {spec!r}, but there is no kind of data {name!r}; it may be {", ".join(sorted(DATASETS))}, or a folder')
     return DATASETS[name](root, val_share, seed)
 
-# %% ../../nbs/11_datasets.ipynb #c9d3848e
+# %% ../../nbs/11_datasets.ipynb #4f2f0bd3
 @dataclass
 class SampleConfig:
     "How a video becomes a sample."
-    num_frames: int = 16         # T
+    num_frames: int = 16         # T, frames to glance at
+    focus_frames: int|None = None # frames to cut patches from, where these are not the same
     frame_size: int = 224        # side of the frames that come out, in pixels
     resize: int = 256            # evaluation: what the shorter side becomes before the middle is cut, in pixels
     augment: bool = True         # training: random multi-scale crops; off: seen as in evaluation
     flip: bool = True            # training: mirror half of the videos
     reorder: bool = True         # process frames middle first; off: in time
+    short: str = 'last'          # what a video with too few frames repeats: its last frame or its first
     seed: int = 0
 
-# %% ../../nbs/11_datasets.ipynb #64c234b7
+# %% ../../nbs/11_datasets.ipynb #46c653df
 def sampled_frames(path:Path,
-                   order:np.ndarray,             # (T,), the order in which sampled frames are processed
-                   rng:np.random.Generator|None, # draws the frames (training); None: the middle ones (evaluation)
+                   pick:Callable[[int],np.ndarray], # from the video's length to the numbers (T,) of the frames that are wanted
                    cache:FrameCache|None=None,   # looked into first, and given short clips
                    number:int=0,                 # of the clip in the cache
-                  )->tuple[np.ndarray,np.ndarray]: # frames (T, H, W, 3) uint8 in processing order, and their numbers (T,)
-    "One frame from each segment of a video. Raises VideoError where the file cannot be read."
-    pick = lambda count: segment_indices(count, len(order), rng)[order]
+                  )->tuple[np.ndarray,np.ndarray]: # frames (T, H, W, 3) uint8, and their numbers (T,)
+    "Some frames of a video. Raises VideoError where the file cannot be read."
     if cache and (clip := cache.get(number)) is not None:
         at = pick(len(clip))
         return clip[at], at
     with VideoReader(path) as reader:
         at = pick(len(reader))
-        if cache and len(reader) <= 4*len(order) and cache.fits(len(reader)*reader.read([0]).nbytes):    # long videos are not worth it
+        if cache and len(reader) <= 4*len(at) and cache.fits(len(reader)*reader.read([0]).nbytes):    # long videos are not worth it
             clip = reader.read(range(len(reader)))
             cache.put(number, clip)
             return clip[at], at
         return reader.read(at), at
 
-# %% ../../nbs/11_datasets.ipynb #683705c8
+# %% ../../nbs/11_datasets.ipynb #05294fd8
 class VideoDataset(Dataset):
     "Samples by (epoch, number). Every sample is a dict of tensors, and a list of (path, reason) of videos that could not be read."
     def __init__(self,
@@ -149,7 +150,8 @@ class VideoDataset(Dataset):
                  cache:FrameCache|None=None, # keeps short clips decoded
                 ):
         self.videos, self.config, self.training, self.cache = videos, config, training, cache
-        self.order = np.array(frame_order(config.num_frames) if config.reorder else range(config.num_frames))
+        counts = [config.num_frames] + ([config.focus_frames] if config.focus_frames else [])
+        self.orders = [np.array(frame_order(n) if config.reorder else range(n)) for n in counts]
 
     def __len__(self): return len(self.videos)
 
@@ -165,13 +167,16 @@ class VideoDataset(Dataset):
 
     def _read(self, number, rng):
         c, video = self.config, self.videos[number]
-        frames, at = sampled_frames(video.path, self.order, rng if self.training else None, self.cache, number)
+        def pick(length):
+            "Frames to glance at, then those to look at, in processing order."
+            return np.concatenate([segment_indices(length, len(o), rng if self.training else None, c.short)[o] for o in self.orders])
+        frames, at = sampled_frames(video.path, pick, self.cache, number)
         source = frames.shape[1:3]
         if self.training and c.augment: view = training_view(source, rng, c.flip)
         else: view = evaluation_view(source, c.resize, c.frame_size)
         sample = self._fields(number, torch.from_numpy(view.frames(frames, c.frame_size)), at, rng)
         if video.boxes is not None:
-            at = np.minimum(at, len(video.boxes) - 1)
+            at = np.minimum(at[-len(self.orders[-1]):], len(video.boxes) - 1)
             boxes = torch.from_numpy(view.boxes(video.boxes[at], c.frame_size))
             centres = (boxes[:, :2] + boxes[:, 2:])/2
             seen = ((centres >= 0) & (centres <= c.frame_size)).all(-1)                # not cut away by the view
@@ -179,17 +184,21 @@ class VideoDataset(Dataset):
         return sample
 
     def _fields(self, number, frames, at, rng):
-        return dict(frames=frames, label=torch.tensor(self.videos[number].label), number=torch.tensor(number),
-                    frame_numbers=torch.from_numpy(at), valid=torch.tensor(True),
-                    random_positions=torch.from_numpy(rng.random((self.config.num_frames, 2), dtype=np.float32)))
+        "`frame_numbers` and `random_positions` are those of the frames that patches are cut from."
+        looks = len(self.orders[-1])
+        sample = dict(frames=frames[:self.config.num_frames], label=torch.tensor(self.videos[number].label), number=torch.tensor(number),
+                      frame_numbers=torch.from_numpy(at[-looks:]), valid=torch.tensor(True),
+                      random_positions=torch.from_numpy(rng.random((looks, 2), dtype=np.float32)))
+        return dict(sample, focus=frames[-looks:]) if len(self.orders) > 1 else sample
 
     def _empty(self, number):
-        c, video = self.config, self.videos[number]
-        black = torch.zeros(c.num_frames, c.frame_size, c.frame_size, 3, dtype=torch.uint8)
-        sample = self._fields(number, black, self.order, np.random.default_rng(0))
+        c, video, orders = self.config, self.videos[number], np.concatenate(self.orders)
+        black = torch.zeros(len(orders), c.frame_size, c.frame_size, 3, dtype=torch.uint8)
+        sample = self._fields(number, black, orders, np.random.default_rng(0))
         sample['valid'] = torch.tensor(False)
         if video.boxes is not None:
-            sample.update(boxes=torch.zeros(c.num_frames, 4), visible=torch.zeros(c.num_frames, dtype=torch.bool))
+            looks = len(self.orders[-1])
+            sample.update(boxes=torch.zeros(looks, 4), visible=torch.zeros(looks, dtype=torch.bool))
         return sample
 
 # %% ../../nbs/11_datasets.ipynb #58ad2e5a

@@ -8,14 +8,17 @@ __all__ = ['segment_indices', 'frame_order']
 # %% ../../nbs/08_sampling.ipynb #df77b44d
 import numpy as np
 
-# %% ../../nbs/08_sampling.ipynb #c9eafe9a
+# %% ../../nbs/08_sampling.ipynb #605ac47b
 def segment_indices(frames:int,                       # frames the video has, at least 1
                     count:int,                        # T, frames wanted, at least 1
                     rng:np.random.Generator|None=None, # draws one frame from each segment (training); None: the middle ones (evaluation)
+                    short:str='last',                 # what a video with too few frames repeats: its last frame, or 'first', as the released TSM model
                    )->np.ndarray:                     # (count,) int64, sorted, in 0..frames-1
     "Cut a video into `count` equal segments and take one frame from each."
     if frames < 1: raise ValueError(f'frames is {frames}; a video must have at least 1')
     if count < 1: raise ValueError(f'count is {count}; it must be at least 1')
+    if short not in ('last', 'first'): raise ValueError(f'short is {short!r}; it may be last or first')
+    if short == 'first' and frames <= count: return np.zeros(count, np.int64)
     if frames < count: return np.minimum(np.arange(count), frames - 1)
     at = .5 if rng is None else rng.random(count)
     return np.minimum(((np.arange(count) + at)*frames/count).astype(np.int64), frames - 1)

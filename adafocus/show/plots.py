@@ -47,31 +47,34 @@ def _label_ends(ax, x, ends):
         at = max(y, at + (high - low)*.07)
         ax.annotate(text, (x, at), xytext=(7, 0), textcoords='offset points', color=colour, va='center', fontsize=9)
 
-# %% ../../nbs/40_plots.ipynb #e794cbe5
+# %% ../../nbs/40_plots.ipynb #25bbcee2
+def _bars(ax, values, label, digits='.0f'):
+    "A bar for each policy, in percent."
+    for k, (name, share) in enumerate(values.items()):
+        ax.barh(k, share, color=POLICY_STYLES[name]['color'], height=.6)
+        ax.text(share + 1, k, f'{share:{digits}}', va='center')
+    ax.set(yticks=range(len(values)), yticklabels=list(values), xlim=(0, 108), xlabel=label)
+    ax.invert_yaxis()
+    _open(ax)
+
 def plot_policies(scores:dict[str,Scores])->Figure:
     "Accuracy after each frame by policy (Table 7 as a picture), and how often the patch holds what is to be seen."
     looking = {name: s.looking() for name, s in scores.items()}
     known = any(looking.values())
     figure, axes = _figure(9 if known else 6, 3.6, 1, 2 if known else 1, width_ratios=[1.7, 1] if known else None)
     ax, steps = axes[0, 0], len(next(iter(scores.values())).accuracy())
-    for name, s in scores.items(): ax.plot(range(1, steps + 1), 100*s.accuracy(), **POLICY_STYLES[name], markersize=5)
-    ends = {name: 100*s.accuracy()[-1] for name, s in scores.items()}
-    _label_ends(ax, steps, [(y, f'{name} {y:.1f}', POLICY_STYLES[name]['color']) for name, y in ends.items()])
-    ax.set(xlabel='frames processed', ylabel='accuracy (%)', xlim=(.8, steps*1.28))
-    ax.set_xticks(sorted({1, *range(2, steps + 1, max(1, steps//8*2)), steps}))
-    _open(ax)
-    if known:
-        ax = axes[0, 1]
-        for k, (name, found) in enumerate(looking.items()):
-            share = 100*found['centre']
-            ax.barh(k, share, color=POLICY_STYLES[name]['color'], height=.6)
-            ax.text(share + 1, k, f'{share:.0f}', va='center')
-        ax.set(yticks=range(len(looking)), yticklabels=list(looking), xlim=(0, 108), xlabel='centre in the patch (% of frames)')
-        ax.invert_yaxis()
+    if steps == 1: _bars(ax, {name: 100*s.accuracy()[0] for name, s in scores.items()}, 'accuracy (%)', '.1f')
+    else:
+        for name, s in scores.items(): ax.plot(range(1, steps + 1), 100*s.accuracy(), **POLICY_STYLES[name], markersize=5)
+        ends = {name: 100*s.accuracy()[-1] for name, s in scores.items()}
+        _label_ends(ax, steps, [(y, f'{name} {y:.1f}', POLICY_STYLES[name]['color']) for name, y in ends.items()])
+        ax.set(xlabel='frames processed', ylabel='accuracy (%)', xlim=(.8, steps*1.28))
+        ax.set_xticks(sorted({1, *range(2, steps + 1, max(1, steps//8*2)), steps}))
         _open(ax)
+    if known: _bars(axes[0, 1], {name: 100*found['centre'] for name, found in looking.items()}, 'centre in the patch (% of frames)')
     return figure
 
-# %% ../../nbs/40_plots.ipynb #cb6f296a
+# %% ../../nbs/40_plots.ipynb #f0db9d0f
 def plot_training(metrics:list[dict])->Figure: # the lines of a run's metrics.jsonl
     "Losses, accuracy and looking over the epochs."
     known = 'centre_inside' in metrics[0]['val']
@@ -92,7 +95,7 @@ def plot_training(metrics:list[dict])->Figure: # the lines of a run's metrics.js
             ax.plot(epochs, values, dash, color=blue, marker='o', markersize=3)
         ax.set(ylim=(0, 103), title=title); _label_ends(ax, last, [(values[-1], label, blue) for values, label in lines])
     steps = len(metrics[0]['val']['accuracy'])
-    percent(axes[0, 1], 'accuracy, validation (%)', *[([100*m['val']['accuracy'][t - 1] for m in metrics], f't = {t}')
+    percent(axes[0, 1], 'accuracy, validation (%)', *[([100*m['val']['accuracy'][t - 1] for m in metrics], f't = {t}' if steps > 1 else 'video')
                                                       for t in sorted({steps, max(1, steps//2), 1}, reverse=True)])
     if known: percent(axes[0, 2], 'held by the patch (% of frames)', *[([100*m['val'][key] for m in metrics], label)
                                                                        for key, label in (('centre_inside', 'centre'), ('box_inside', 'whole box'))])
@@ -129,7 +132,7 @@ def plot_patches(frames:list,             # for each video (T, S, S, 3) uint8, i
         axes[r, 0].set_ylabel(titles[r], fontsize=9)
     return figure
 
-# %% ../../nbs/40_plots.ipynb #6949775d
+# %% ../../nbs/40_plots.ipynb #ac6d3a58
 def save_plots(run:str|Path,
                scores:dict[str,Scores], # of its validation videos, by policy
                data:VideoData,
@@ -150,7 +153,7 @@ def _plot_videos(scores, data, config, count):
     rows = sorted(set(spread), key=list(spread).index)
     dataset = VideoDataset(data.val, config.samples(), training=False)
     samples = [dataset[0, int(scores.numbers[r])] for r in rows]
-    captions = [[f'frame {int(n)} ' + ('✓' if right else '✗') for n, right in zip(s['frame_numbers'], scores.top1[r])]
-                for s, r in zip(samples, rows)]
-    return plot_patches([s['frames'].numpy() for s in samples], [scores.positions[r] for r in rows], config.model.patch_size,
+    captions = [[f'frame {int(n)} ' + ('✓' if right else '✗')
+                 for n, right in zip(s['frame_numbers'], np.broadcast_to(scores.top1[r], len(s['frame_numbers'])))] for s, r in zip(samples, rows)]
+    return plot_patches([s.get('focus', s['frames']).numpy() for s in samples], [scores.positions[r] for r in rows], config.model.patch_size,
                         [data.classes[s['label']] for s in samples], captions, [s.get('boxes') for s in samples], [s.get('visible') for s in samples])
