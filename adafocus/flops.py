@@ -97,12 +97,13 @@ def comparison_table(rows:list[dict])->str: # of `compare`; lines to print
                      f'{r["with_gru"]:10.3f}{far(r["with_gru"])}{r["all"]:10.3f}')
     return '\n'.join(lines)
 
-# %% ../nbs/25_flops.ipynb #c616fd2f
+# %% ../nbs/25_flops.ipynb #87d18e7a
 def parts_table(costs:Costs)->str: # lines to print
     "A model's costs part by part, and what has been spent after each step."
     lines = [f'{"part":8}{"a video":>8}{"million each":>14}{"GFLOPs":>10}   counted by']
     lines += [f'{c.part:8}{c.times:7}x{c.each/1e6:14.3f}{c.times*c.each/1e9:10.3f}   {c.by}' for c in costs.parts]
-    lines += [f'a video, classified once: {costs.total():.3f} GFLOPs; without the GRU {costs.total(("GRU",)):.3f}']
+    lines += [f'a video, classified once: {costs.total():.3f} GFLOPs' +
+              (f'; without the GRU {costs.total(("GRU",)):.3f}' if any(c.part == 'GRU' for c in costs.parts) else '')]
     if costs.steps > 1: lines += ['left after step 1, 2, ...: ' + ' '.join(f'{x:.2f}' for x in costs.per_step())]
     return '\n'.join(lines)
 

@@ -91,7 +91,7 @@ def recognise_official(state:dict[str,Tensor], # of a released file, without `mo
     found['global_size' if base.global_size else 'frame_size'] = side
     return arch, replace(base, patch_size=1, **{name: x for name, x in found.items() if x})
 
-# %% ../nbs/27_official.ipynb #91bf1ab6
+# %% ../nbs/27_official.ipynb #b974f34b
 _UNUSED = {f'{part}_CNN.{head}.{kind}' for part in ('global', 'local') for head in ('fc', 'classifier') for kind in ('weight', 'bias')}
 
 def load_official(source:str|Path|dict,  # a released file, or its state dict
@@ -110,7 +110,7 @@ def load_official(source:str|Path|dict,  # a released file, or its state dict
     if why := misfit(wanted, used):
         raise ValueError(f'{where} is not a released AdaFocus V2; beside the nearest of them, {arch}, there are {why}')
     model.load_state_dict(_from_released(state, config, own), assign=True)
-    return model.eval()
+    return model.to(memory_format=torch.channels_last).eval()
 
 # %% ../nbs/27_official.ipynb #2632fcc1
 def to_official(model:AdaFocus)->dict: # {'state_dict': {'module.…': tensor}}, for torch.save

@@ -20,6 +20,7 @@ def test_a_notebook_can_be_read_without_a_kernel(path):
     assert outputs, 'saved without what it shows'
     assert not any(o['output_type'] == 'error' for o in outputs)
     text = json.dumps(outputs)
+    assert not any('<Figure size' in json.dumps(o) and not any(kind.startswith('image/') for kind in o.get('data', {})) for o in outputs), 'a figure is saved as its name only'
     assert not re.search(r'(/home/|/root/|/tmp/|site-packages)', text), 'an output holds a path of the machine it ran on'
     assert path.stat().st_size < 2_000_000
 

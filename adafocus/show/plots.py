@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['POLICY_STYLES', 'draw_box', 'plot_policies', 'plot_training', 'plot_patches', 'save_plots']
 
-# %% ../../nbs/40_plots.ipynb #ca37e9bb
+# %% ../../nbs/40_plots.ipynb #5477c18b
 import json
+from io import BytesIO
 from pathlib import Path
 import numpy as np, torch
 from matplotlib.axes import Axes
@@ -17,7 +18,7 @@ from ..crop import patch_boxes
 from ..data.datasets import VideoData, VideoDataset
 from ..metrics import Scores
 
-# %% ../../nbs/40_plots.ipynb #ff14f7db
+# %% ../../nbs/40_plots.ipynb #e7ae8abc
 POLICY_STYLES = {'learned': dict(color='#0072B2', marker='o', linestyle='-'),
                  'random': dict(color='#D55E00', marker='s', linestyle='--'),
                  'central': dict(color='#009E73', marker='^', linestyle='-.'),
@@ -33,8 +34,15 @@ def draw_box(ax:Axes,
     for extra, c in ((3, 'black'), (1.5, 'white'), (0, colour)):
         ax.add_patch(Rectangle((x0 - .5, y0 - .5), x1 - x0, y1 - y0, fill=False, linewidth=width + extra, edgecolor=c))
 
+class _Picture(Figure):
+    "A figure that a notebook shows whether or not pyplot, which teaches it to, has been imported."
+    def _repr_png_(self):
+        file = BytesIO()
+        self.savefig(file, format='png')
+        return file.getvalue()
+
 def _figure(width, height, rows=1, columns=1, **kwargs):
-    figure = Figure(figsize=(width, height), dpi=100, layout='constrained')
+    figure = _Picture(figsize=(width, height), dpi=100, layout='constrained')
     axes = figure.subplots(rows, columns, squeeze=False, **kwargs)
     return figure, axes
 
