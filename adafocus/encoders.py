@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['CPU_SLICE', 'ENCODERS', 'ENCODERS_WITH_WEIGHTS', 'Encoder', 'register_encoder', 'read_weights', 'plain_names',
-           'misfit', 'WeightsUnavailable', 'torchvision_cache', 'TemporalShift', 'insert_temporal_shift',
+           'misfit', 'counters', 'WeightsUnavailable', 'torchvision_cache', 'TemporalShift', 'insert_temporal_shift',
            'build_encoder']
 
-# %% ../nbs/02_encoders.ipynb #190ee59a
+# %% ../nbs/02_encoders.ipynb #2c0f3479
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -53,15 +54,18 @@ def register_encoder(name:str, # what `build_encoder` and the configuration call
         return fn
     return register
 
-# %% ../nbs/02_encoders.ipynb #a4a36ed0
+# %% ../nbs/02_encoders.ipynb #c9505220
 def read_weights(path:str|Path,       # of torch.save, or .safetensors
                 )->dict[str,Tensor]:  # names without `module.`
     "The tensors in a file of weights. No code in the file is run; ValueError where it holds anything else, or cannot be read."
+    if not Path(path).is_file():
+        raise ValueError(f'{path} ' + ('is a folder' if Path(path).is_dir() else 'does not exist') + '; it must be a file of weights')
     try: found = load_file(path) if Path(path).suffix == '.safetensors' else torch.load(path, map_location='cpu', weights_only=True)
-    except FileNotFoundError: raise ValueError(f'{path} does not exist; it must be a file of weights') from None
-    except Exception as e:
-        why = str(e).strip().splitlines()[0][:160] if str(e).strip() else type(e).__name__
-        raise ValueError(f'{path} cannot be read as weights alone ({why}); it must be a state dict of torch.save, or .safetensors') from None
+    except Exception as e:                                                # of many kinds: cut off, no archive, more than tensors in it
+        beside = re.search(r'Unsupported (?:global: GLOBAL|class) (\S+)', str(e))
+        if beside: why = f'beside tensors it holds {beside[1]}, which is not read since that could run code; save its state dict alone'
+        else: why = 'it is empty, cut off, or of another kind; it must be a state dict of torch.save, or .safetensors'
+        raise ValueError(f'{path} cannot be read as weights: {why}') from None
     return plain_names(found, str(path))
 
 def plain_names(found, where:str)->dict[str,Tensor]:
@@ -69,7 +73,7 @@ def plain_names(found, where:str)->dict[str,Tensor]:
     if isinstance(found, dict) and isinstance(found.get('state_dict'), dict): found = found['state_dict']
     if not isinstance(found, dict) or not found or not all(isinstance(x, Tensor) for x in found.values()):
         raise ValueError(f'{where} holds no state dict; it must be one (tensors by name), or a dict with one under "state_dict"')
-    return {name.removeprefix('module.'): x for name, x in found.items()}
+    return {re.sub(r'^(module\.)+', '', name): x for name, x in found.items()}
 
 def misfit(wanted:dict[str,Tensor], found:dict[str,Tensor])->str|None: # None: they fit
     "What differs between two state dicts in names and shapes, in words."
@@ -79,10 +83,13 @@ def misfit(wanted:dict[str,Tensor], found:dict[str,Tensor])->str|None: # None: t
     said = [f'{len(names)} {what}: {some(names)}' for names, what in ((missing, 'missing'), (left, 'left over'), (other, 'of another shape')) if names]
     return '; '.join(said) or None
 
+def counters(names)->dict[str,Tensor]:
+    "Batch norms' counts of batches, which files of old lack; nothing is computed from them."
+    return {n: torch.tensor(0) for n in names if n.endswith('num_batches_tracked')}
+
 def _fill(net, weights, complaint):
     wanted = net.state_dict()
-    counters = {n: x for n, x in wanted.items() if n.endswith('num_batches_tracked')}               # which old files lack
-    weights = {n: x for n, x in (counters | weights).items() if not n.startswith(_HEADS)}
+    weights = {n: x for n, x in (counters(wanted) | weights).items() if not n.startswith(_HEADS)}
     if why := misfit({n: x for n, x in wanted.items() if not n.startswith(_HEADS)}, weights): raise ValueError(f'{complaint} ({why})')
     net.load_state_dict(wanted | weights)
 

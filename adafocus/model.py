@@ -17,7 +17,7 @@ from .encoders import build_encoder
 from .policy import build_policy
 from .classifiers import build_classifier
 
-# %% ../nbs/05_model.ipynb #ebbd23e3
+# %% ../nbs/05_model.ipynb #e96221dd
 @dataclass
 class ModelConfig:
     "All that is needed to build an `AdaFocus`. The defaults are the paper's MN2/RN at P = 128 (section 4.1, appendix B.1)."
@@ -73,6 +73,8 @@ class ModelConfig:
             raise ValueError(f'focus_frames is {self.focus_frames}; it must be at least 1, or none')
         if not 1 <= self.patch_size <= self.frame_size:
             raise ValueError(f'patch_size is {self.patch_size}; it must be from 1 to frame_size, {self.frame_size}')
+        if self.classifier_detached and not self.auxiliary_supervision:
+            raise ValueError('classifier_detached is True and auxiliary_supervision False, so that nothing would train the encoders; one must change')
         if not 0 <= self.dropout < 1: raise ValueError(f'dropout is {self.dropout}; it must be at least 0 and below 1')
 
 # %% ../nbs/05_model.ipynb #0fcb59c4
@@ -84,7 +86,7 @@ class AdaFocusOutput(NamedTuple):
     local_logits: Tensor   # (B, S, K), FC_L
     positions: Tensor      # (B, T', 2) as (x, y) in [0, 1], one for each frame that a patch is cut from
 
-# %% ../nbs/05_model.ipynb #05c34e9b
+# %% ../nbs/05_model.ipynb #df39eba3
 class AdaFocusParts(nn.Module):
     "The parts of AdaFocus V2 and what each does (Figure 2)."
     def __init__(self, config:ModelConfig):
@@ -99,6 +101,9 @@ class AdaFocusParts(nn.Module):
                                            hidden=c.classifier_hidden, dropout=c.dropout)
         self.global_head = nn.Sequential(nn.Dropout(c.dropout), nn.Linear(g, c.num_classes))   # FC_G
         self.local_head = nn.Sequential(nn.Dropout(c.dropout), nn.Linear(l, c.num_classes))    # FC_L
+        if c.temporal_shift and not self.classifier.per_video:
+            raise ValueError(f'classifier is {c.classifier}, which predicts after each frame; with temporal_shift a frame has already heard of '
+                             'the next one, so it must predict once for the video, such as average')
         if looks != glances and not (self.policy.per_video and self.classifier.per_video):
             raise ValueError(f'focus_frames is {looks}; with policy {c.policy} and classifier {c.classifier}, which pair the frames, '
                              f'it can only be num_frames, {glances} (mlp and average take them for the whole video)')

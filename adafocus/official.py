@@ -5,14 +5,15 @@
 # %% auto #0
 __all__ = ['OFFICIAL', 'released_names', 'recognise_official', 'load_official', 'to_official', 'start_from']
 
-# %% ../nbs/27_official.ipynb #76372c78
+# %% ../nbs/27_official.ipynb #a849eb97
 import re
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 import torch
 from torch import Tensor
-from .encoders import misfit, plain_names, read_weights
+from accelerate.utils import extract_model_from_parallel
+from .encoders import counters, misfit, plain_names, read_weights
 from .model import AdaFocus, ModelConfig
 
 # %% ../nbs/27_official.ipynb #3131330a
@@ -91,13 +92,13 @@ def recognise_official(state:dict[str,Tensor], # of a released file, without `mo
     found['global_size' if base.global_size else 'frame_size'] = side
     return arch, replace(base, patch_size=1, **{name: x for name, x in found.items() if x})
 
-# %% ../nbs/27_official.ipynb #b974f34b
+# %% ../nbs/27_official.ipynb #f045da63
 _UNUSED = {f'{part}_CNN.{head}.{kind}' for part in ('global', 'local') for head in ('fc', 'classifier') for kind in ('weight', 'bias')}
 
 def load_official(source:str|Path|dict,  # a released file, or its state dict
                   patch_size:int=128,    # P in pixels, which the weights do not tell; the paper has 96, 128, 160 (tsm: 128, 144, 160, 176)
                   focus_frames:int=12,   # of tsm: frames that patches are cut from
-                 )->AdaFocus:            # in evaluation mode, in the precision of the file
+                 )->AdaFocus:            # in evaluation mode; float32, or float64 if the file is
     "A released model. Reads with `weights_only=True`; ValueError where a file is not one of the three architectures."
     where = 'the state dict' if isinstance(source, dict) else str(source)
     state = plain_names(source, where) if isinstance(source, dict) else read_weights(source)
@@ -106,23 +107,26 @@ def load_official(source:str|Path|dict,  # a released file, or its state dict
     with torch.device('meta'): model = AdaFocus(config)
     own = model.state_dict()
     wanted = _to_released(own, config)
-    used = {name: x for name, x in state.items() if name not in _UNUSED}
+    used = counters(wanted) | {name: x.float() if x.dtype in (torch.float16, torch.bfloat16) else x for name, x in state.items() if name not in _UNUSED}
     if why := misfit(wanted, used):
         raise ValueError(f'{where} is not a released AdaFocus V2; beside the nearest of them, {arch}, there are {why}')
-    model.load_state_dict(_from_released(state, config, own), assign=True)
+    model.load_state_dict(_from_released(used, config, own), assign=True)
     return model.to(memory_format=torch.channels_last).eval()
 
-# %% ../nbs/27_official.ipynb #2632fcc1
+# %% ../nbs/27_official.ipynb #ee36a52f
 def to_official(model:AdaFocus)->dict: # {'state_dict': {'module.…': tensor}}, for torch.save
     "A model as its authors would have saved it. ValueError where it is none of the three architectures."
-    config = model.config
-    kind = lambda c: (c.global_encoder, c.local_encoder, bool(c.global_size), c.temporal_shift, c.policy, c.classifier, c.feature_reuse)
-    arch = next((arch for arch, c in OFFICIAL.items() if kind(c) == kind(config)), None)
-    if arch is None:
-        differs = {name: getattr(config, name) for name in ('global_encoder', 'local_encoder', 'global_size', 'temporal_shift', 'policy',
-                                                            'classifier', 'feature_reuse') if getattr(config, name) != getattr(OFFICIAL['mn2rn'], name)}
-        raise ValueError(f'the model is none of {", ".join(OFFICIAL)}, whose layout could be written; beside mn2rn it has '
+    model = extract_model_from_parallel(model, keep_fp32_wrapper=False, keep_torch_compile=False)
+    config, kinds = model.config, ('global_encoder', 'local_encoder', 'temporal_shift', 'policy', 'classifier', 'feature_reuse')
+    def others(official):
+        found = {name: getattr(config, name) for name in kinds if getattr(config, name) != getattr(official, name)}
+        return found | ({'global_size': config.global_size} if bool(config.global_size) != bool(official.global_size) else {})
+    arch = min(OFFICIAL, key=lambda arch: len(others(OFFICIAL[arch])))
+    if differs := others(OFFICIAL[arch]):
+        raise ValueError(f'the model is none of {", ".join(OFFICIAL)}, whose layout could be written; unlike {arch} it has '
                          + ', '.join(f'{name} {value}' for name, value in differs.items()))
+    with torch.device('meta'): wanted = AdaFocus(replace(config, weights='none', global_weights=None)).state_dict()
+    if why := misfit(wanted, model.state_dict()): raise ValueError(f'the model is not as it was built (a copy for inference?): {why}')
     state = _to_released({name: x.detach() for name, x in model.state_dict().items()}, config)
     if arch != 'tsm':
         for part, encoder, channels in (('global', config.global_encoder, model.global_encoder.out_channels),
@@ -131,7 +135,7 @@ def to_official(model:AdaFocus)->dict: # {'state_dict': {'module.…': tensor}},
             state[f'{head}.weight'], state[f'{head}.bias'] = torch.zeros(1000, channels), torch.zeros(1000)
     return {'state_dict': {f'module.{name}': x for name, x in state.items()}}
 
-# %% ../nbs/27_official.ipynb #ba433d79
+# %% ../nbs/27_official.ipynb #c7993008
 _CLASSES = {'classifier.weight': 1, 'classifier.bias': 1} | {f'{head}.{kind}': 0 for head in ('classifier.from_global', 'classifier.from_local', 'global_head.1',
             'local_head.1') for kind in ('weight', 'bias')}                       # which dimension of a tensor counts classes
 
@@ -141,7 +145,7 @@ def start_from(model:AdaFocus,   # is filled
     "Fill a model with weights. ValueError where they do not fit."
     path = Path(source)/'model.safetensors' if Path(source).is_dir() else Path(source)
     found, own = read_weights(path), model.state_dict()
-    if any(name.startswith(('global_CNN.', 'local_CNN.')) for name in found): found = load_official(found).state_dict()
+    if any(name.startswith(('global_CNN.', 'local_CNN.')) for name in found): found = load_official(found, patch_size=1).state_dict()
     def without_classes(name, x): return x.select(_CLASSES[name], 0) if name in _CLASSES and x.ndim > _CLASSES[name] else x
     why = misfit(*({name: without_classes(name, x) for name, x in state.items()} for state in (own, found)))
     if why: raise ValueError(f'{path} does not fit the model: {why}')

@@ -57,7 +57,7 @@ def test_a_checkpoint_is_evaluated_as_a_run(checkpoints, few, tmp_path, arch, pa
     (('{mn2rn2}',), 'say with --data'),
     (('{few}',), 'or a released checkpoint'),
     (('/nowhere',), 'or a released checkpoint'),
-    (('{bad}', '--data', '{few}'), 'cannot be read as weights alone'),
+    (('{bad}', '--data', '{few}'), 'cannot be read as weights: it is empty, cut off'),
     (('{mn2rn2}', '--data', '{few}', '--patch-size', '500'), 'patch_size is 500'),
 ])
 def test_what_cannot_be_evaluated_is_one_sentence(checkpoints, few, tmp_path, flags, says):
