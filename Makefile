@@ -31,5 +31,5 @@ clean:
 # Saves the notebooks with what they show. index shows the run in runs/demo: accelerate launch -m adafocus.train --out runs/demo
 .PHONY: notebooks
 notebooks: $(VENV)/.installed-dev
-	cd nbs && PATH="$(CURDIR)/$(BIN):$$PATH" TQDM_DISABLE=1 ../$(BIN)/jupyter nbconvert --to notebook --execute --inplace *.ipynb
+	cd nbs && PATH="$(CURDIR)/$(BIN):$$PATH" TQDM_DISABLE=1 ../$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.store_widget_state=False *.ipynb
 	$(BIN)/nbdev_clean

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 import torch.nn.functional as F
 
-# %% ../nbs/04_classifiers.ipynb #12a3030e
+# %% ../nbs/04_classifiers.ipynb #3ac4c922
 class MaxPoolClassifier(nn.Module):
     "Accumulated max-pooling with one linear head a step (Eq. 3; section 4.1, after FrameExit)."
     per_video = False
@@ -34,7 +34,7 @@ class MaxPoolClassifier(nn.Module):
 
     def forward(self, e_G:Tensor|None,  # (B, T, global_features), frames in the order in which they are processed; None: not read
                 e_L:Tensor,             # (B, T, local_features)
-               )->Tensor:               # logits (B, T, K), row t from frames 0 to t
+               )->Tensor:               # logits (B, T, K), row t from frames 0 to t; ValueError for more than `steps` frames
         features = e_L if e_G is None else torch.cat([e_G, e_L], -1)
         b, t = features.shape[:2]
         if t > len(self.weight): raise ValueError(f'there are {t} frames; this classifier has heads for {len(self.weight)}')
@@ -42,9 +42,9 @@ class MaxPoolClassifier(nn.Module):
         pooled = self.dropout(pooled).transpose(0, 1)                             # (T, B, D)
         return torch.baddbmm(self.bias[:t, None], pooled, self.weight[:t].transpose(1, 2)).transpose(0, 1)
 
-# %% ../nbs/04_classifiers.ipynb #51ad6f81
+# %% ../nbs/04_classifiers.ipynb #08464fbc
 class AverageClassifier(nn.Module):
-    "The mean of frame-wise predictions, one for the whole video (section 4.2)."
+    "One prediction for the whole video: the mean of those of the glances plus the mean of those of the looks (section 4.2, as released)."
     per_video = True
     def __init__(self,
                  global_features:int, # length of e_G; 0: it is not read
@@ -65,7 +65,7 @@ class AverageClassifier(nn.Module):
         logits = self.from_local(self.dropout(e_L)).mean(1, keepdim=True)
         return logits if e_G is None else logits + self.from_global(self.dropout(e_G)).mean(1, keepdim=True)
 
-# %% ../nbs/04_classifiers.ipynb #a2fc642c
+# %% ../nbs/04_classifiers.ipynb #bfeef912
 CLASSIFIERS: dict[str, Callable] = {'max_pool': MaxPoolClassifier, 'average': AverageClassifier}
 
 def build_classifier(name:str,            # one of `CLASSIFIERS`
@@ -75,6 +75,6 @@ def build_classifier(name:str,            # one of `CLASSIFIERS`
                      steps:int,           # T
                      **kwargs,            # hidden, dropout, as in the classes above
                     )->nn.Module:         # with `per_video`, and `forward(e_G, e_L) -> logits`
-    "A classifier over frames by name."
+    "A classifier over frames by name. ValueError for a name that is not there."
     if name not in CLASSIFIERS: raise ValueError(f'classifier is {name!r}; it may be {", ".join(sorted(CLASSIFIERS))}')
     return CLASSIFIERS[name](global_features, local_features, num_classes, steps, **kwargs)

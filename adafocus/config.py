@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PRESETS', 'MAY_CHANGE', 'DataConfig', 'TrainConfig', 'Config', 'register_preset', 'preset', 'save_config',
-           'load_config', 'checkpoint_values', 'parse_config']
+           'load_config', 'checkpoint_values', 'run_folder', 'parse_config']
 
 # %% ../nbs/20_config.ipynb #dc476b70
 import difflib, sys, typing
@@ -44,7 +44,7 @@ class DataConfig:
     max_bad_share: float = .05
     "share of the videos that may turn out unreadable before the run ends with an error"
 
-# %% ../nbs/20_config.ipynb #7c6ef3b1
+# %% ../nbs/20_config.ipynb #842027b1
 @dataclass
 class TrainConfig:
     "How to train: SGD with momentum and a cosine schedule, a learning rate for each component (appendix B.2)."
@@ -64,9 +64,9 @@ class TrainConfig:
     weight_decay: float = 1e-4
     "L2 regularisation, on everything"
     clip_norm: float|None = None
-    "the largest norm that the gradient of all parameters together may have; none: any"
+    "the largest norm that the gradient of all parameters together may have; None: any"
 
-# %% ../nbs/20_config.ipynb #c88c30be
+# %% ../nbs/20_config.ipynb #b6b387d4
 @dataclass
 class Config:
     "A whole run."
@@ -95,11 +95,15 @@ class Config:
         t, d = self.train, self.data
         for group, name, fits, allowed in ((t, 'epochs', t.epochs >= 1, 'at least 1'), (t, 'batch_size', t.batch_size >= 1, 'at least 1'),
                                            (t, 'lr', t.lr > 0, 'above 0'), (d, 'val_share', 0 < d.val_share <= 1, 'above 0 and at most 1'),
-                                           (t, 'clip_norm', t.clip_norm is None or t.clip_norm > 0, 'above 0, or none'),
+                                           (t, 'clip_norm', t.clip_norm is None or t.clip_norm > 0, 'above 0, or None'),
                                            (d, 'max_bad_share', 0 <= d.max_bad_share <= 1, 'from 0 to 1'),
                                            (d, 'cache_mb', d.cache_mb >= 0, 'at least 0'),
                                            (d, 'workers', d.workers is None or d.workers >= 0, 'at least 0')):
             if not fits: raise ValueError(f'{name} is {getattr(group, name)}; it must be {allowed}')
+        for name, value in (('init', self.init), ('data', d.data)):
+            if value == '': raise ValueError(f"{name} is ''; it must be a path, or not be given")
+        if self.init and (self.model.weights != 'none' or self.model.global_weights):
+            raise ValueError(f'init is {self.init}, but weights or global_weights are given too; all weights come from one of them')
         if self.model.temporal_shift and d.reorder:
             raise ValueError('reorder is True, but temporal_shift mixes neighbouring frames, which must stay in time; with it reorder must be False')
 
@@ -181,19 +185,25 @@ def _check_type(value, wanted, name):
     kinds = [str(typing.get_args(o)) if typing.get_origin(o) is Literal else getattr(o, '__name__', str(o)) for o in options]
     raise ValueError(f'{name} is {value!r}; it must be {" or ".join(kinds).replace("NoneType", "null")}')
 
-# %% ../nbs/20_config.ipynb #d3cf1279
+# %% ../nbs/20_config.ipynb #c81b7c22
 def checkpoint_values(source:str|Path, # a released checkpoint, or a run's folder
                      )->Config:        # with num_classes as in the checkpoint
     "The configuration that goes with weights: the run's own, or the preset of the released architecture in the checkpoint's size."
-    source = Path(source)
+    source = run_folder(source)
     if source.is_dir():
         if not (source/'config.yaml').is_file(): raise ValueError(f'{source} holds no config.yaml; it must be a released checkpoint or the folder of a run')
-        return replace(load_config(source/'config.yaml'), out=None, init=None, classes=[])
+        found = load_config(source/'config.yaml')
+        return replace(found, out=None, init=None, classes=[], model=replace(found.model, weights='none', global_weights=None))
     arch, model = recognise_official(read_weights(source))
     found = preset(f'{arch}-p128')
-    return replace(found, model=replace(model, patch_size=found.model.patch_size))
+    return replace(found, model=replace(model, patch_size=min(found.model.patch_size, model.frame_size)))
 
-# %% ../nbs/20_config.ipynb #005ad7dc
+def run_folder(source:str|Path)->Path:
+    "A run's folder, where its model.safetensors is meant; else what was given."
+    source = Path(source)
+    return source.parent if source.name == 'model.safetensors' and (source.parent/'config.yaml').is_file() else source
+
+# %% ../nbs/20_config.ipynb #5f5d7b6b
 def parse_config(args:list[str],  # the command line without the program's name
                  prog:str,        # the program's name, for help
                 )->tuple[Config, Path|None]: # the values, and the run to go on with if there is one
@@ -208,7 +218,9 @@ def parse_config(args:list[str],  # the command line without the program's name
         else:
             run, data = None, given['--data']
             is_needle = data is None or data.startswith('needle:') or needle.is_dataset(data)
-            if given['--init'] and not given['--preset']: default = checkpoint_values(given['--init'])
+            if given['--init'] and not given['--preset']:
+                default = checkpoint_values(given['--init'])
+                if default.data.val_share == 1: default = replace(default, data=replace(default.data, val_share=DataConfig.val_share))   # it was only evaluated
             else: default = preset(given['--preset'] or ('needle' if is_needle else 'mn2rn-p128'))
     except ValueError as e:
         print(f'{prog}: {e}', file=sys.stderr); raise SystemExit(2)

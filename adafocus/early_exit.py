@@ -19,11 +19,12 @@ def confidence(logits:Tensor,  # (..., K)
     if criterion == 'logit': return logits.amax(-1)
     raise ValueError(f'criterion is {criterion!r}; it may be softmax or logit')
 
-# %% ../nbs/26_early_exit.ipynb #0ca1c78a
+# %% ../nbs/26_early_exit.ipynb #1e9efce1
 def exit_steps(confidences:Tensor, # (N, T), of `confidence`, after each step
                thresholds:Tensor,  # (T,); the last one does not count, since the last step takes all
               )->Tensor:           # (N,), 0..T-1
-    "At which step each video is left: the first whose confidence is at least that step's threshold (section 3.4)."
+    """At which step each video is left: the first whose confidence is at least that step's threshold (section 3.4). ValueError
+    where there is not one threshold for each step."""
     if confidences.ndim != 2 or thresholds.shape != confidences.shape[1:]:
         raise ValueError(f'thresholds has shape {tuple(thresholds.shape)} for confidences of {tuple(confidences.shape)}; there must be one for each step')
     sure = confidences >= thresholds

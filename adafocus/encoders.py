@@ -4,20 +4,20 @@
 
 # %% auto #0
 __all__ = ['CPU_SLICE', 'ENCODERS', 'ENCODERS_WITH_WEIGHTS', 'Encoder', 'register_encoder', 'read_weights', 'plain_names',
-           'misfit', 'counters', 'WeightsUnavailable', 'torchvision_cache', 'TemporalShift', 'insert_temporal_shift',
-           'build_encoder']
+           'misfit', 'batch_counters', 'WeightsUnavailable', 'torchvision_cache', 'TemporalShift',
+           'insert_temporal_shift', 'build_encoder']
 
-# %% ../nbs/02_encoders.ipynb #2c0f3479
+# %% ../nbs/02_encoders.ipynb #3bad45c8
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 import torch.nn.functional as F, torchvision
 
-# %% ../nbs/02_encoders.ipynb #08518256
+# %% ../nbs/02_encoders.ipynb #3a8ce796
 class Encoder(nn.Module):
     "A convolutional body that returns its feature map and the map's global average (Eq. 1 and 2)."
     def __init__(self,
@@ -31,6 +31,7 @@ class Encoder(nn.Module):
 
     def forward(self, images:Tensor,   # (N, 3, H, W), normalised
                )->tuple[Tensor,Tensor]: # map (N, out_channels, h, w), vector (N, out_channels)
+        "ValueError if N is no multiple of `frames`."
         if self.frames and len(images) % self.frames:
             raise ValueError(f'there are {len(images)} images; with a shift over {self.frames} frames their number must be a multiple of that')
         if self.input_size and images.shape[-2:] != (self.input_size,)*2:
@@ -43,24 +44,25 @@ class Encoder(nn.Module):
 
 CPU_SLICE = 2**20        # pixels that a CPU takes through an encoder at a time
 
-# %% ../nbs/02_encoders.ipynb #d67bbfae
+# %% ../nbs/02_encoders.ipynb #c3315c19
 ENCODERS: dict[str, Callable] = {}
 
 def register_encoder(name:str, # what `build_encoder` and the configuration call it
                     )->Callable:
-    "Register `fn(weights:str|None) -> (body, out_channels)` under `name`."
+    "Register `fn(weights) -> (body, out_channels)` under `name`; weights: a name, a file's path, or None."
     def register(fn):
         ENCODERS[name] = fn
         return fn
     return register
 
-# %% ../nbs/02_encoders.ipynb #c9505220
+# %% ../nbs/02_encoders.ipynb #c0cc5ce2
 def read_weights(path:str|Path,       # of torch.save, or .safetensors
                 )->dict[str,Tensor]:  # names without `module.`
     "The tensors in a file of weights. No code in the file is run; ValueError where it holds anything else, or cannot be read."
     if not Path(path).is_file():
         raise ValueError(f'{path} ' + ('is a folder' if Path(path).is_dir() else 'does not exist') + '; it must be a file of weights')
     try: found = load_file(path) if Path(path).suffix == '.safetensors' else torch.load(path, map_location='cpu', weights_only=True)
+    except PermissionError: raise ValueError(f'{path} may not be read; its permissions must allow it') from None
     except Exception as e:                                                # of many kinds: cut off, no archive, more than tensors in it
         beside = re.search(r'Unsupported (?:global: GLOBAL|class) (\S+)', str(e))
         if beside: why = f'beside tensors it holds {beside[1]}, which is not read since that could run code; save its state dict alone'
@@ -83,19 +85,20 @@ def misfit(wanted:dict[str,Tensor], found:dict[str,Tensor])->str|None: # None: t
     said = [f'{len(names)} {what}: {some(names)}' for names, what in ((missing, 'missing'), (left, 'left over'), (other, 'of another shape')) if names]
     return '; '.join(said) or None
 
-def counters(names)->dict[str,Tensor]:
-    "Batch norms' counts of batches, which files of old lack; nothing is computed from them."
+def batch_counters(names:Iterable[str])->dict[str,Tensor]:
+    "Zeros for the batch norms' counts of batches, which old files lack and nothing is computed from."
     return {n: torch.tensor(0) for n in names if n.endswith('num_batches_tracked')}
 
+_HEADS = 'fc.', 'classifier.'                                            # the classifiers of torchvision's networks, which nobody needs here
+
 def _fill(net, weights, complaint):
+    "Put weights into a torchvision network, all but its classifier. ValueError that begins with `complaint` where they do not fit."
     wanted = net.state_dict()
-    weights = {n: x for n, x in (counters(wanted) | weights).items() if not n.startswith(_HEADS)}
+    weights = {n: x for n, x in (batch_counters(wanted) | weights).items() if not n.startswith(_HEADS)}
     if why := misfit({n: x for n, x in wanted.items() if not n.startswith(_HEADS)}, weights): raise ValueError(f'{complaint} ({why})')
     net.load_state_dict(wanted | weights)
 
-_HEADS = 'fc.', 'classifier.'                                                                       # of torchvision's networks
-
-# %% ../nbs/02_encoders.ipynb #6e0ada1c
+# %% ../nbs/02_encoders.ipynb #cd4cb23a
 class WeightsUnavailable(RuntimeError): "Pretrained weights could not be downloaded."
 
 def _torchvision_body(name, weights):
@@ -109,7 +112,7 @@ def _torchvision_body(name, weights):
                            f'put the file into {torchvision_cache()}, or start from random ones with --weights none') from e
     except (ValueError, KeyError) as e:
         known = [w.name for w in torchvision.models.get_model_weights(name)]
-        raise ValueError(f'weights is {weights!r}, which is no file, and no name of weights of {name}; it may be none, {", ".join(known)}, '
+        raise ValueError(f'{weights!r} is no file, and no name of weights of {name}; weights, or global_weights, may be none, {", ".join(known)}, '
                          f'or a file with a state dict of torchvision\'s {name}') from e
 
 def _body(net):

@@ -7,7 +7,7 @@ __all__ = ['POLICY_NAMES', 'baseline_positions', 'evaluate', 'summarise', 'shown
            'new_run_folder', 'open_run_data', 'default_workers', 'local_processes', 'usable_cores', 'prepare_cpu',
            'evaluate_run', 'run_of_checkpoint', 'main', 'finish']
 
-# %% ../nbs/22_evaluate.ipynb #19058e91
+# %% ../nbs/22_evaluate.ipynb #53a679cc
 import ctypes, json, os, sys
 from dataclasses import replace
 from datetime import datetime
@@ -19,7 +19,7 @@ from accelerate.utils import broadcast_object_list
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader
-from .config import Config, checkpoint_values, load_config, save_config
+from .config import Config, checkpoint_values, load_config, run_folder, save_config
 from .data import needle
 from .data.datasets import VideoData, build_loader, open_data
 from .data.transforms import model_inputs
@@ -93,7 +93,7 @@ def table(summary:dict, feature_reuse:bool)->str: # lines to print
         lines.append(f'{"gain":10}' + ''.join(f'{100*g:+8.1f}' for g in gains) + '   (learned over the best other)')
     return '\n'.join(lines)
 
-# %% ../nbs/22_evaluate.ipynb #31c98463
+# %% ../nbs/22_evaluate.ipynb #4c33bd92
 def load_run(run:str|Path,   # a folder with config.yaml and model.safetensors
             )->tuple[AdaFocus, Config]: # in evaluation mode, on the CPU
     "The model of a finished (or running) training. ValueError names what is missing or does not fit."
@@ -111,19 +111,23 @@ def load_run(run:str|Path,   # a folder with config.yaml and model.safetensors
 def save_weights(model:AdaFocus, path:Path)->None:
     "The model's weights as safetensors, all of the file or nothing."
     save_file({name: x.contiguous() for name, x in model.state_dict().items()}, path.with_name(f'.{path.name}.partial'))
+    mask = os.umask(0); os.umask(mask)
+    path.with_name(f'.{path.name}.partial').chmod(0o666 & ~mask)                 # safetensors leaves it to its owner alone
     os.replace(path.with_name(f'.{path.name}.partial'), path)
 
 def new_run_folder(config:Config, accelerator:Accelerator)->Path:
     "Make the run's folder, the same for all processes. ValueError if it exists and holds something."
     default = f'runs/{config.preset}-{datetime.now():%Y%m%d-%H%M%S}'
-    run = Path(broadcast_object_list([config.out or default])[0])
-    occupied = broadcast_object_list([run.exists() and any(run.iterdir())])[0]
-    if occupied:
-        raise ValueError(f'{run} is not empty; choose another folder with --out, or go on with the run in it by --resume {run}')
+    run, problem = Path(broadcast_object_list([config.out or default])[0]), None
     if accelerator.is_main_process:
-        run.mkdir(parents=True, exist_ok=True)
-        save_config(replace(config, out=str(run)), run/'config.yaml')
-    accelerator.wait_for_everyone()
+        try:
+            run.mkdir(parents=True, exist_ok=True)
+            if any(run.iterdir()):
+                problem = f'{run} is not empty; choose another folder with --out' + (f', or go on with the run in it: adafocus.train --resume {run}'
+                                                                                  if (run/'checkpoints').is_dir() else '')
+            else: save_config(replace(config, out=str(run)), run/'config.yaml')
+        except OSError as e: problem = f'{run} cannot be made a folder to write to ({e.strerror}); choose another one with --out'
+    if problem := broadcast_object_list([problem])[0]: raise ValueError(problem)
     return run
 
 def open_run_data(config:Config)->VideoData:
@@ -179,20 +183,24 @@ def evaluate_run(run:str|Path,
         print(f'{count} videos' + (f'; {len(data.val) - count} could not be read and are left out' if count < len(data.val) else ''))
     return scores, data, config
 
-# %% ../nbs/22_evaluate.ipynb #7aab0f44
+# %% ../nbs/22_evaluate.ipynb #8d08abf7
 def run_of_checkpoint(source:Path,              # a released checkpoint, or the folder of a run
                       data:str|None,            # what to evaluate on; None: the run's own
                       accelerator:Accelerator,
                       out:str|None=None,        # the new folder; None: runs/PRESET-DATE-TIME
                       patch_size:int|None=None, # P in pixels; None: the run's, or for a released checkpoint 128
+                      focus_frames:int|None=None, # of a released tsm: frames to look at; None: one and a half times the glances
                      )->Path:                   # the new folder
-    "Make a run of weights that exist and videos to evaluate them on. ValueError where they do not go together."
+    """Make a run of weights that exist and videos to evaluate them on: all of these, but of a run's own data the part it was not
+    trained on. ValueError where they do not go together."""
     config = checkpoint_values(source)
+    changes = {name: x for name, x in (('patch_size', patch_size), ('focus_frames', focus_frames)) if x is not None}
+    config = replace(config, model=replace(config.model, **changes))
     if data is None and not source.is_dir(): raise ValueError(f'{source} is a checkpoint and knows of no videos; say with --data what to evaluate it on')
-    model = load_run(source)[0] if source.is_dir() else load_official(source)
-    d = config.data if source.is_dir() else replace(config.data, val_share=1.)          # of a released model's data nothing was trained on
-    config = replace(config, out=out, data=replace(d, data=data or d.data),
-                     model=replace(config.model, patch_size=patch_size or config.model.patch_size, weights='none', global_weights=None))
+    m, d = config.model, config.data
+    model = load_run(source)[0] if source.is_dir() else load_official(source, m.patch_size, m.focus_frames, m.frame_size)
+    own = source.is_dir() and (data is None or data == d.data or d.data and Path(data).exists() and Path(data).resolve() == Path(d.data).resolve())
+    config = replace(config, out=out, data=d if own else replace(d, data=data, val_share=1.))
     with accelerator.local_main_process_first(): classes = open_run_data(config).classes
     trained = load_config(source/'config.yaml').classes if source.is_dir() else classes
     if len(classes) != config.model.num_classes or classes != trained:
@@ -203,22 +211,29 @@ def run_of_checkpoint(source:Path,              # a released checkpoint, or the 
     accelerator.wait_for_everyone()
     return run
 
-# %% ../nbs/22_evaluate.ipynb #c78a152c
-def main(run:Annotated[Path, tyro.conf.Positional], data:str|None=None, out:str|None=None, patch_size:int|None=None):
+# %% ../nbs/22_evaluate.ipynb #25615f30
+def main(run:Annotated[Path, tyro.conf.Positional], data:str|None=None, out:str|None=None, patch_size:int|None=None, focus_frames:int|None=None):
     """Score a finished run, or a released checkpoint, under all policies, print the table, and save the plots.
 
     Args:
         run: the folder that adafocus.train wrote, or a released checkpoint
-        data: videos to evaluate on, as for adafocus.train; for a run: instead of its own
+        data: videos to evaluate on, as for adafocus.train, all of them where they have no split; for a run: instead of its own
         out: with data, the folder that the evaluation becomes; not given: runs/PRESET-DATE-TIME
         patch_size: P in pixels; not given: the run's, or for a checkpoint 128
+        focus_frames: of a checkpoint with temporal shift: frames to look at; not given: one and a half times the glances
     """
     try:
-        if run.is_dir() and not (run/'config.yaml').is_file() or not run.exists():
+        run = run_folder(run)
+        if not run.exists(): raise ValueError(f'{run} does not exist; it must be the folder of a run of adafocus.train, or a released checkpoint')
+        if run.is_dir() and not (run/'config.yaml').is_file():
             raise ValueError(f'{run} holds no config.yaml; it must be the folder of a run of adafocus.train, or a released checkpoint')
         precision = load_config(run/'config.yaml').mixed_precision if run.is_dir() else None
         accelerator = Accelerator(mixed_precision=precision)
-        if run.is_file() or data or patch_size or out: run = run_of_checkpoint(run, data, accelerator, out, patch_size)
+        given = data, out, patch_size, focus_frames
+        if run.is_file():
+            accelerator.print('a checkpoint has no names for its classes: they are taken to be those of the data, in alphabetical order' +
+                              ('\nnor does it tell the patch size: 128 is taken; --patch-size says otherwise' if patch_size is None else ''))
+        if run.is_file() or any(x is not None for x in given): run = run_of_checkpoint(run, data, accelerator, out, patch_size, focus_frames)
         finish(run, accelerator)
         accelerator.print(f'the run is in {run}')
     except ValueError as e:

@@ -26,12 +26,12 @@ def crop_step(patch_size:int)->int:
     "Multiply-adds of cutting one patch of three channels by bilinear interpolation (Eq. 6)."
     return 4*3*patch_size**2
 
-# %% ../nbs/25_flops.ipynb #e2dcc62b
+# %% ../nbs/25_flops.ipynb #4a73fb5d
 @dataclass(frozen=True)
 class Cost:
     "One part of a model."
     part: str    # f_G, policy, GRU, crop, f_L, f_C, head
-    times: int   # a video
+    times: int   # a video, at most: the head runs once if nobody asks before the end
     each: int    # multiply-adds each time
     by: str      # 'counter' or 'formula'
 
@@ -49,18 +49,18 @@ class Costs:
         "What has been spent when a video is left after step 1, 2, ...: a prediction at each of them."
         return np.arange(1, self.steps + 1)*sum(c.each*c.times/self.steps for c in self.parts if c.part not in without)/1e9
 
-# %% ../nbs/25_flops.ipynb #855cc91b
+# %% ../nbs/25_flops.ipynb #a3249331
 def count(config:ModelConfig)->Costs:
-    "Count the multiply-adds of a model in inference, part by part."
+    "Count the multiply-adds of a model in inference, part by part. What a classifier's submodules do counts as f_C, the rest as its head."
     glances, looks = config.num_frames, config.focus_frames or config.num_frames
     size = config.frame_size
     with torch.device('meta'):
         model = AdaFocus(config).eval()
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             model(torch.empty(1, glances, 3, size, size), torch.empty(1, looks, 3, size, size))
-    names = {m: name for name, m in model.named_modules()}
-    found = counter.get_flop_counts()
-    macs = lambda module: sum(found.get('.'.join(('AdaFocus', names[module])), {}).values())//2
+    found = {name.removeprefix('AdaFocus.'): sum(ops.values())//2 for name, ops in counter.get_flop_counts().items()}
+    names = {module: name for name, module in model.named_modules()}
+    macs = lambda module: found.get(names[module], 0)                              # of one of the model's modules
     rnns = [m for m in model.policy.modules() if type(m) in _GATES]
     decisions = 1 if model.policy.per_video else looks
     steps = 1 if model.classifier.per_video else glances
@@ -74,27 +74,26 @@ def count(config:ModelConfig)->Costs:
              Cost('head', steps, (macs(model.classifier) - embed)//steps, 'counter')]
     return Costs([c for c in parts if c.each], steps)
 
-# %% ../nbs/25_flops.ipynb #1eacd19c
-PUBLISHED = {'mn2rn-p96': 17.6, 'mn2rn-p128': 27., 'mn2rn-p160': 39., 'rn-p96': 24.8, 'rn-p128': 34.1, 'rn-p160': 46.1,  # GFLOPs a video:
-             'tsm-p128': 18.5, 'tsm-p144': 23.5, 'tsm-p160': 27.5, 'tsm-p176': 33.7, 'tsm-plus': 35.1}                   # Tables 4, 5, Figures 5, 6
+# %% ../nbs/25_flops.ipynb #768cfceb
+PUBLISHED = {'mn2rn-p96': 17.6, 'mn2rn-p128': 27., 'mn2rn-p160': 39., 'rn-p96': 24.8, 'rn-p128': 34.1, 'rn-p160': 46.1,  # GFLOPs a video
+             'tsm-p128': 18.5, 'tsm-p144': 23.5, 'tsm-p160': 27.5, 'tsm-p176': 33.7, 'tsm-plus': 35.1}  # Tables 4, 5; other sizes: the authors' own
 PUBLISHED_TSM = 32.7                                                      # Table 5: TSM, ResNet-50 on 8 whole frames
 
-def compare()->list[dict]: # name, published, and ours: without the GRU and the crop, with the GRU, with both; GFLOPs a video
+def compare()->list[dict]: # name, published; and ours: layers (no GRU, no crop), with_gru, all (with both); GFLOPs a video
     "Our counts for every published configuration."
     rows = []
     for name, published in PUBLISHED.items():
         c = count(preset(name).model)
-        rows.append(dict(name=name, published=published, without_gru=c.total(('GRU', 'crop')), with_gru=c.total(('crop',)), all=c.total()))
+        rows.append(dict(name=name, published=published, layers=c.total(('GRU', 'crop')), with_gru=c.total(('crop',)), all=c.total()))
     look = sum(p.times*p.each for p in c.parts if p.part == 'f_L')/1e9
-    return rows + [dict(name='TSM (R50)', published=PUBLISHED_TSM, without_gru=look, with_gru=look, all=look)]
+    return rows + [dict(name='TSM (R50)', published=PUBLISHED_TSM, layers=look, with_gru=look, all=look)]
 
 def comparison_table(rows:list[dict])->str: # of `compare`; lines to print
     "Counts beside the published figures, and how far they are."
-    lines = [f'{"GFLOPs a video":16}{"published":>10}{"without GRU":>13}{"":>8}{"with GRU":>10}{"":>8}{"and crop":>10}']
+    lines = [f'{"GFLOPs a video":16}{"published":>10}{"layers":>12}{"":>9}{"with GRU":>10}{"":>9}{"and crop":>10}{"":>9}']
     for r in rows:
-        far = lambda x: f'{100*(x/r["published"] - 1):+7.2f}%'
-        lines.append(f'{r["name"]:16}{r["published"]:10.1f}{r["without_gru"]:13.3f}{far(r["without_gru"])}'
-                     f'{r["with_gru"]:10.3f}{far(r["with_gru"])}{r["all"]:10.3f}')
+        ours = (f'{r[key]:{width}.3f}{100*(r[key]/r["published"] - 1):+8.2f}%' for key, width in (('layers', 12), ('with_gru', 10), ('all', 10)))
+        lines.append(f'{r["name"]:16}{r["published"]:10.1f}' + ''.join(ours))
     return '\n'.join(lines)
 
 # %% ../nbs/25_flops.ipynb #87d18e7a

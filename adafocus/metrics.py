@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['Scores', 'held_by', 'ScoreKeeper', 'mean_average_precision']
 
-# %% ../nbs/21_metrics.ipynb #e17997a9
+# %% ../nbs/21_metrics.ipynb #bc0da740
+import warnings
 from dataclasses import dataclass
 import numpy as np, torch
 from torch import Tensor
@@ -77,7 +78,7 @@ class ScoreKeeper:
         names = 'top1', 'top5', 'positions', 'centre_inside', 'box_inside', 'visible'
         return Scores(np.array(numbers), **{name: stack(name) for name in names})
 
-# %% ../nbs/21_metrics.ipynb #9f08a993
+# %% ../nbs/21_metrics.ipynb #4fdca934
 def mean_average_precision(logits:Tensor,  # (N, K)
                            labels:Tensor,  # (N, L), class indices; where a video has fewer than L, -1
                           )->tuple[float,np.ndarray]: # mean over the classes that occur, in 0..1; and each class's (K,), nan where it does not
@@ -87,6 +88,8 @@ def mean_average_precision(logits:Tensor,  # (N, K)
     if labels.max() >= k: raise ValueError(f'labels has class {int(labels.max())}; logits tells {k} classes apart')
     truth = torch.zeros(n, k + 1, dtype=torch.long, device=logits.device)
     truth.scatter_(1, torch.where(labels < 0, k, labels), 1)                     # column k takes what is padding
-    found = multilabel_average_precision(logits.double().softmax(-1), truth[:, :k], k, average='none')
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', UserWarning)                             # of classes that no video has
+        found = multilabel_average_precision(logits.double().softmax(-1), truth[:, :k], k, average='none')
     each = torch.where(truth[:, :k].any(0), found, float('nan')).cpu().numpy()
     return float(np.nanmean(each)), each

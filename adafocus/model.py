@@ -17,16 +17,16 @@ from .encoders import build_encoder
 from .policy import build_policy
 from .classifiers import build_classifier
 
-# %% ../nbs/05_model.ipynb #e96221dd
+# %% ../nbs/05_model.ipynb #5c781c71
 @dataclass
 class ModelConfig:
     "All that is needed to build an `AdaFocus`. The defaults are the paper's MN2/RN at P = 128 (section 4.1, appendix B.1)."
     num_classes: int = 200
     "K; training fills it in from the data"
     num_frames: int = 16
-    "T, frames a video is sampled to, and steps of the classifier"
+    "T, frames of a video to glance at, and steps of a classifier that predicts after each"
     focus_frames: int|None = None
-    "frames that patches are cut from, sampled by themselves; none: those that are glanced at"
+    "frames that patches are cut from, sampled by themselves; None: those that are glanced at"
     frame_size: int = 224
     "H = W of the frames in pixels"
     patch_size: int = 128
@@ -38,7 +38,7 @@ class ModelConfig:
     global_size: int|None = None
     "side that f_G sees the frame at, in pixels; None: frame_size"
     weights: str = 'none'
-    "torchvision's name of pretrained weights for both encoders, such as IMAGENET1K_V1; none: random"
+    "torchvision's name of pretrained weights for both encoders, such as IMAGENET1K_V1, or a file of them; none: random"
     global_weights: str|None = None
     "others for f_G: a name, or a file with torchvision's state dict, such as of ResNet-50 trained at 96 x 96"
     temporal_shift: bool = False
@@ -48,11 +48,11 @@ class ModelConfig:
     policy_channels: int = 64
     "channels that f_G's map is squeezed to before the policy reads it"
     policy_hidden: int = 2048
-    "size of the policy's state"
+    "size of the GRU's state; of mlp: length of its first vector"
     classifier: str = 'max_pool'
     "f_C, by a name in adafocus.classifiers.CLASSIFIERS: max_pool, a prediction after every frame; average, one for the video"
     classifier_hidden: int = 4096
-    "length of the embedding that f_C pools"
+    "length of the embedding that max_pool pools"
     classifier_detached: bool = False
     "no gradient flows from f_C into the encoders: the auxiliary heads alone train them, as in the released TSM model"
     dropout: float = .2
@@ -70,7 +70,10 @@ class ModelConfig:
         for name in ('num_classes', 'num_frames', 'frame_size', 'policy_channels', 'policy_hidden', 'classifier_hidden'):
             if getattr(self, name) < 1: raise ValueError(f'{name} is {getattr(self, name)}; it must be at least 1')
         if self.focus_frames is not None and self.focus_frames < 1:
-            raise ValueError(f'focus_frames is {self.focus_frames}; it must be at least 1, or none')
+            raise ValueError(f'focus_frames is {self.focus_frames}; it must be at least 1, or None')
+        if self.global_size is not None and self.global_size < 1:
+            raise ValueError(f'global_size is {self.global_size}; it must be at least 1, or None')
+        if self.global_weights == '': raise ValueError("global_weights is ''; it must be a name or a file, or not be given")
         if not 1 <= self.patch_size <= self.frame_size:
             raise ValueError(f'patch_size is {self.patch_size}; it must be from 1 to frame_size, {self.frame_size}')
         if self.classifier_detached and not self.auxiliary_supervision:
@@ -86,7 +89,7 @@ class AdaFocusOutput(NamedTuple):
     local_logits: Tensor   # (B, S, K), FC_L
     positions: Tensor      # (B, T', 2) as (x, y) in [0, 1], one for each frame that a patch is cut from
 
-# %% ../nbs/05_model.ipynb #df39eba3
+# %% ../nbs/05_model.ipynb #65f92277
 class AdaFocusParts(nn.Module):
     "The parts of AdaFocus V2 and what each does (Figure 2)."
     def __init__(self, config:ModelConfig):
@@ -138,7 +141,10 @@ class AdaFocusParts(nn.Module):
         patches = crop_patches(frames.flatten(0, 1), positions.flatten(0, 1), self.config.patch_size)
         return self.local_encoder(patches)[1].unflatten(0, frames.shape[:2])
 
-    def recognise(self, e_G:Tensor, e_L:Tensor, positions:Tensor)->AdaFocusOutput:
+    def recognise(self, e_G:Tensor,       # (B, T, C), of `glance`
+                  e_L:Tensor,             # (B, T', C'), of `look`
+                  positions:Tensor,       # (B, T', 2), passed through
+                 )->AdaFocusOutput:
         "Eq. 3 and the two auxiliary heads of Eq. 10."
         seen = (e_G if self.config.feature_reuse else None), e_L
         if self.config.classifier_detached: seen = [None if e is None else e.detach() for e in seen]

@@ -6,7 +6,7 @@
 __all__ = ['parameter_groups', 'cosine', 'save_checkpoint', 'load_checkpoint', 'VideosUnreadable', 'LossNotFinite', 'BadVideos',
            'train_epoch', 'fit_to_data', 'train', 'main']
 
-# %% ../nbs/23_train.ipynb #1dbb10ea
+# %% ../nbs/23_train.ipynb #d52b8acf
 import json, math, os, shutil, sys, time
 from collections.abc import Iterable
 from dataclasses import replace
@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object, set_seed
 from torch import Tensor, nn
 from tqdm.auto import tqdm
-from .config import Config, TrainConfig, parse_config, save_config
+from .config import Config, TrainConfig, load_config, parse_config, run_folder, save_config
 from .data.datasets import VideoData, build_loader
 from .data.transforms import model_inputs
 from .data.video import VideoError
@@ -108,18 +108,22 @@ def train_epoch(model:nn.Module,             # prepared
                         videos_s=f'{(step + 1)*t.batch_size/(time.perf_counter() - begin):.0f}')
     return accelerator.reduce({name: x/steps for name, x in sums.items()}, 'mean')
 
-# %% ../nbs/23_train.ipynb #0243bbc4
+# %% ../nbs/23_train.ipynb #0a9d8c42
 def fit_to_data(config:Config, data:VideoData, processes:int)->Config: # with the classes filled in
     "Check that a configuration and data go together. ValueError where they do not."
     batch, videos = config.train.batch_size, len(data.train)
     if batch % processes: raise ValueError(f'batch_size is {batch}; it must be a multiple of the {processes} processes')
+    if not videos: raise ValueError(f'there is no video to train on; val_share, {config.data.val_share:g}, is the share that is put aside, and must be below 1')
     if videos < batch:
         raise ValueError(f'batch_size is {batch}, but there are {videos} videos to train on; it may be at most that many')
+    m = config.model
+    vectors = batch//processes*(1 if m.policy == 'mlp' else m.num_frames)                          # that batch norms see at once
+    if vectors < 2: raise ValueError(f'batch_size is {batch}; policy {m.policy} with {m.num_frames} frames needs at least 2 videos a process to train')
     if config.classes and config.classes != data.classes:
         raise ValueError(f'the run was trained on the classes {", ".join(config.classes)}; the data has {", ".join(data.classes)}')
     return replace(config, classes=data.classes, model=replace(config.model, num_classes=len(data.classes)))
 
-# %% ../nbs/23_train.ipynb #0978b423
+# %% ../nbs/23_train.ipynb #c79c0fef
 def _greeting(run, config, data, accelerator, anew):
     n, pretrained = accelerator.num_processes, ENCODERS_WITH_WEIGHTS & {config.model.global_encoder, config.model.local_encoder}
     m = config.model
@@ -128,7 +132,13 @@ def _greeting(run, config, data, accelerator, anew):
             ('\nthe encoders start from random weights; --weights IMAGENET1K_V1 starts them from ImageNet, as the paper does'
              if pretrained and m.weights == 'none' and not m.global_weights and not config.init else '') +
             (f'\nthe weights start as in {config.init}' if config.init else '') +
-            (f', except what depends on the classes, which are others: {", ".join(sorted({name.rsplit(".", 1)[0] for name in anew}))}' if anew else ''))
+            (f', except what depends on the classes, which are others: {", ".join(sorted({name.rsplit(".", 1)[0] for name in anew}))}' if anew else
+             '; its classes are taken to be those of the data, in alphabetical order' if config.init and run_folder(config.init).is_file() else ''))
+
+def _same_classes(config):
+    "False where `init` is a run of other classes. A checkpoint does not tell."
+    run = run_folder(config.init)
+    return not run.is_dir() or load_config(run/'config.yaml').classes == config.classes
 
 def _note_epoch(run, epoch, step, means, scores, left_out, seconds):
     "A line in metrics.jsonl, and one on the screen."
@@ -146,7 +156,7 @@ def _drop_lines_after(path, epoch):
     if not path.exists(): return
     path.write_text(''.join(line for line in path.open() if line.endswith('\n') and json.loads(line)['epoch'] <= epoch))
 
-# %% ../nbs/23_train.ipynb #00a16275
+# %% ../nbs/23_train.ipynb #558e6882
 def train(config:Config,
           resume:Path|None=None,           # go on with the run in this folder
           accelerator:Accelerator|None=None,
@@ -161,7 +171,7 @@ def train(config:Config,
     set_seed(config.seed)
     elsewhere = config.init or resume                            # where the weights come from, if from no pretraining
     model = AdaFocus(replace(config.model, weights='none', global_weights=None) if elsewhere else config.model).to(memory_format=torch.channels_last)
-    anew = start_from(model, config.init) if config.init and not resume else []
+    anew = start_from(model, config.init, _same_classes(config)) if config.init and not resume else []
     optimizer = torch.optim.SGD(parameter_groups(model, t), lr=t.lr, momentum=t.momentum, weight_decay=t.weight_decay)
     loaders = [build_loader(part, config.samples(), training, t.batch_size//accelerator.num_processes,
                             default_workers() if d.workers is None else d.workers, d.cache_mb*len(part)//videos)

@@ -38,5 +38,6 @@ def run(*args, timeout=300, **env):
 
 
 ONE_PROCESS = '--num_processes', '1', '--num_machines', '1', '--mixed_precision', 'no', '--dynamo_backend', 'no', '--cpu'
-TWO_PROCESSES = '--num_processes', '2', '--num_machines', '1', '--mixed_precision', 'no', '--dynamo_backend', 'no', '--cpu'
+TWO_PROCESSES = 'torch.distributed.run', '--nproc_per_node', '2', '--standalone', '-m'     # accelerate launch --cpu starts one, whatever it is told
+CPU = dict(ACCELERATE_USE_CPU='true')
 SMALL = '--preset', 'needle', '--policy-hidden', '32', '--classifier-hidden', '64', '--batch-size', '10', '--workers', '1', '--mixed-precision', 'no'

@@ -2,7 +2,7 @@
 import json
 
 import pytest
-from conftest import ONE_PROCESS, SMALL, TWO_PROCESSES, run
+from conftest import CPU, ONE_PROCESS, SMALL, TWO_PROCESSES, run
 
 from adafocus.config import load_config
 
@@ -41,8 +41,9 @@ def test_two_processes_count_every_video_once(trained, tiny, tmp_path):
     data = tmp_path/'odd'
     for path in (tiny/'train').glob('*/*.mp4'): _link(path, data/'train'/path.parent.name/path.name)
     for path in sorted((tiny/'val').glob('*/*.mp4'))[:17]: _link(path, data/'val'/path.parent.name/path.name)
-    done = run('accelerate', 'launch', *TWO_PROCESSES, '-m', 'adafocus.train', '--data', data, '--out', tmp_path/'two', '--epochs', 2, *SMALL)
+    done = run('python', '-m', *TWO_PROCESSES, 'adafocus.train', '--data', data, '--out', tmp_path/'two', '--epochs', 2, *SMALL, **CPU)
     assert done.returncode == 0, done.stderr
+    assert '2 processes on cpu' in done.stdout
     lines = [json.loads(line) for line in (tmp_path/'two'/'metrics.jsonl').open()]
     assert [m['videos'] for m in lines] == [17, 17] and [m['step'] for m in lines] == [5, 10]
     by_two = json.loads((tmp_path/'two'/'evaluation.json').read_text())
