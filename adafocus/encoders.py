@@ -148,9 +148,9 @@ def _small_global(weights): return _small('small_global', weights, 16, 32, 48, s
 @register_encoder('small_local')
 def _small_local(weights): return _small('small_local', weights, 32, 64, 96, 128, strides=(2, 2, 2, 1))
 
-# %% ../nbs/02_encoders.ipynb #9f8ce44f
+# %% ../nbs/02_encoders.ipynb #71d1e0e7
 class TemporalShift(nn.Module):
-    "An eighth of the channels one frame earlier, an eighth one frame later, the rest as it is (TSM, Lin et al. 2019)."
+    "An eighth of the channels from the next frame, an eighth from the one before, the rest as it is (TSM, Lin et al. 2019)."
     def __init__(self, frames:int,   # T; the batch holds the T frames of one video after another
                  share:int=8,        # one channel in so many moves, each way
                 ):

@@ -93,7 +93,7 @@ def table(summary:dict, feature_reuse:bool)->str: # lines to print
         lines.append(f'{"gain":10}' + ''.join(f'{100*g:+8.1f}' for g in gains) + '   (learned over the best other)')
     return '\n'.join(lines)
 
-# %% ../nbs/22_evaluate.ipynb #4c33bd92
+# %% ../nbs/22_evaluate.ipynb #40c41456
 def load_run(run:str|Path,   # a folder with config.yaml and model.safetensors
             )->tuple[AdaFocus, Config]: # in evaluation mode, on the CPU
     "The model of a finished (or running) training. ValueError names what is missing or does not fit."
@@ -130,6 +130,7 @@ def new_run_folder(config:Config, accelerator:Accelerator)->Path:
     if problem := broadcast_object_list([problem])[0]: raise ValueError(problem)
     return run
 
+# %% ../nbs/22_evaluate.ipynb #3183a4d9
 def open_run_data(config:Config)->VideoData:
     "The videos a run was trained on."
     d = config.data

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file
+from torch.utils.checkpoint import checkpoint_sequential
 
 from adafocus.crop import crop_patches
-from adafocus.evaluate import prepare_cpu
+from adafocus.evaluate import usable_cores
 from adafocus.losses import adafocus_loss
 from adafocus.model import AdaFocus
 from adafocus.official import load_official, released_names
@@ -83,6 +84,13 @@ def evaluation_case(arch):
     return {name: apart(x, found[f'{case}/{name}']) for name, x in named.items()}
 
 
+def in_segments(body):
+    "The same body, which in training keeps what it computed at few places and computes the rest again: 8 GB instead of 20."
+    for m in body.modules():
+        if hasattr(m, 'inplace'): m.inplace = False                      # what is kept must stay as it was
+    return lambda x: checkpoint_sequential(body, min(8, len(body)), x, use_reentrant=False)
+
+
 def training_case(arch):
     "How far loss, terms and stored gradients are, and for every parameter its name, gradient norm here, and there (None: no gradient)."
     case, tsm = dict(mn2rn='mn2_rn50_p128_train', tsm='tsm_p128_train')[arch], arch == 'tsm'
@@ -90,6 +98,7 @@ def training_case(arch):
     config = load_official(state, patch_size=128).config
     model = AdaFocus(replace(config, dropout=0.)).double()
     model.load_state_dict(load_official(state).state_dict())
+    for encoder in (model.global_encoder, model.local_encoder): encoder.body.forward = in_segments(encoder.body)
     found, model, batch = stored(), model.train(), 4
     labels = torch.as_tensor(stream(f'{case}/labels').randint(0, config.num_classes, size=batch))
     random = torch.as_tensor(stream(f'{case}/random_actions').uniform(size=(batch if tsm else batch*16, 2))).view(batch, -1, 2).flip(-1)
@@ -121,5 +130,5 @@ def comparison():
 
 
 if __name__ == '__main__':
-    prepare_cpu()
+    torch.set_num_threads(usable_cores())
     print(comparison())

@@ -7,7 +7,7 @@ import torch
 from adafocus.data.sampling import frame_order, segment_indices
 from adafocus.data.transforms import crop_sizes
 from adafocus.early_exit import confidence, exit_steps
-from adafocus.evaluate import prepare_cpu
+from adafocus.evaluate import usable_cores
 from adafocus.metrics import mean_average_precision
 from adafocus.official import load_official, released_names
 
@@ -17,7 +17,7 @@ NEAR = 1e-6
 @pytest.fixture(scope='module', autouse=True)
 def fast():
     threads = torch.get_num_threads()
-    prepare_cpu()
+    torch.set_num_threads(usable_cores())
     yield
     torch.set_num_threads(threads)
 
