@@ -105,7 +105,7 @@ def _check_frames(encoder, frames):
     if encoder.frames and frames.shape[1] != encoder.frames:
         raise ValueError(f'there are {frames.shape[1]} frames a video; this encoder shifts channels over {encoder.frames}')
 
-# %% ../nbs/05_model.ipynb #6642b1cf
+# %% ../nbs/05_model.ipynb #2582a033
 class AdaFocusParts(nn.Module):
     "The parts of AdaFocus V2 and what each does (Figure 2)."
     def __init__(self, config:ModelConfig):
@@ -121,8 +121,7 @@ class AdaFocusParts(nn.Module):
         self.global_head = nn.Sequential(nn.Dropout(c.dropout), nn.Linear(g, c.num_classes))   # FC_G
         self.local_head = nn.Sequential(nn.Dropout(c.dropout), nn.Linear(l, c.num_classes))    # FC_L
         if c.temporal_shift and not self.classifier.per_video:
-            raise ValueError(f'classifier is {c.classifier}, which predicts after each frame; with temporal_shift a frame has already heard of '
-                             'the next one, so it must predict once for the video, such as average')
+            raise ValueError(f'classifier is {c.classifier}, which predicts after each frame; with temporal_shift, where a frame has heard of the next, it may be average')
         if looks != glances and not (self.policy.per_video and self.classifier.per_video):
             raise ValueError(f'focus_frames is {looks}; with policy {c.policy} and classifier {c.classifier}, which pair the frames, '
                              f'it can only be num_frames, {glances} (mlp and average take them for the whole video)')
@@ -130,8 +129,7 @@ class AdaFocusParts(nn.Module):
     def _map_size(self):
         "The side of f_G's map, by asking it."
         training, size = self.global_encoder.training, self.config.global_size or self.config.frame_size
-        self.global_encoder.eval()
-        with torch.no_grad(): maps, _ = self.global_encoder(torch.zeros(self.global_encoder.frames or 1, 3, size, size))
+        with torch.no_grad(): maps, _ = self.global_encoder.eval()(torch.zeros(self.global_encoder.frames or 1, 3, size, size))
         self.global_encoder.train(training)
         return maps.shape[-1]
 
