@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['POLICY_NAMES', 'baseline_positions', 'evaluate', 'summarise', 'shown_steps', 'table', 'load_run', 'save_weights',
-           'new_run_folder', 'open_run_data', 'default_workers', 'local_processes', 'usable_cores', 'prepare_cpu',
-           'evaluate_run', 'run_of_checkpoint', 'main', 'finish']
+           'new_run_folder', 'open_run_data', 'VideosUnreadable', 'tell_gaps', 'default_workers', 'local_processes',
+           'usable_cores', 'prepare_cpu', 'evaluate_run', 'run_of_checkpoint', 'main', 'finish']
 
-# %% ../nbs/22_evaluate.ipynb #53a679cc
+# %% ../nbs/22_evaluate.ipynb #6db8cb59
 import ctypes, json, os, sys
 from dataclasses import replace
 from datetime import datetime
@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Annotated
 import torch, tyro
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, gather_object, send_to_device
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader
 from .config import Config, checkpoint_values, load_config, run_folder, save_config
 from .data import needle
-from .data.datasets import VideoData, build_loader, open_data
+from .data.datasets import VideoData, describe_gaps, open_data
+from .data.loading import build_loader
 from .data.transforms import model_inputs
 from .metrics import ScoreKeeper, Scores
 from .model import AdaFocus, spread
@@ -39,23 +40,24 @@ def baseline_positions(name:str,       # one of adafocus.policy.BASELINES
     "Where a baseline policy looks in these videos."
     return torch.cat([BASELINES[name](1, steps, torch.Generator().manual_seed(seed*1_000_003 + int(n))) for n in numbers])
 
-# %% ../nbs/22_evaluate.ipynb #ee9f03c7
+# %% ../nbs/22_evaluate.ipynb #19f13b85
 @torch.no_grad()
 def evaluate(model:AdaFocus,            # prepared by accelerate or not
              batches:DataLoader,        # of `build_loader(..., training=False)`
              accelerator:Accelerator,
              policies:tuple[str,...]=('learned',), # of POLICY_NAMES
              seed:int=0,                # of the baselines
+             several:bool=False,        # videos may have several labels: score by mean average precision
             )->tuple[dict[str,Scores], dict[str,str]]: # scores by policy; why which paths could not be read by this process
     "Score a model on videos under one or several policies."
     model = accelerator.unwrap_model(model).eval()
     c, failures = model.config, {}
-    keepers = {name: ScoreKeeper(c.frame_size, c.patch_size) for name in policies}
+    keepers = {name: ScoreKeeper(c.frame_size, c.patch_size, several) for name in policies}
     for batch in batches:
-        failures.update(batch['failures'])
-        batch = {name: x.to(accelerator.device) for name, x in batch.items() if isinstance(x, Tensor)}
+        failures.update(batch.pop('failures'))
+        batch = send_to_device(batch, accelerator.device)
         with accelerator.autocast():
-            glance, focus = model_inputs(batch)
+            glance, focus = model_inputs(batch, c.frame_size)
             focus = glance if focus is None else focus
             maps, e_G = model.glance(glance)
             for name, keeper in keepers.items():
@@ -67,10 +69,11 @@ def evaluate(model:AdaFocus,            # prepared by accelerate or not
                 keeper.add(accelerator.gather(keeper.score(out.logits, out.positions, batch)))
     return {name: keeper.scores() for name, keeper in keepers.items()}, failures
 
-# %% ../nbs/22_evaluate.ipynb #702cf7be
+# %% ../nbs/22_evaluate.ipynb #3f59949f
 def summarise(scores:dict[str,Scores])->dict:
     "Accuracies after every frame and shares of looking by policy, as plain numbers in 0..1."
-    return {name: dict(accuracy=[round(float(a), 6) for a in s.accuracy()], top5=[round(float(a), 6) for a in s.top5.mean(0)],
+    listed = lambda values: [round(float(x), 6) for x in values]
+    return {name: dict(accuracy=listed(s.accuracy()), top5=listed(s.top5.mean(0)), **({s.metric: listed(s.main)} if s.metric != 'accuracy' else {}),
                        **{f'{k}_inside': round(v, 6) for k, v in s.looking().items()}) for name, s in scores.items()}
 
 def shown_steps(steps:int)->list[int]:
@@ -78,18 +81,20 @@ def shown_steps(steps:int)->list[int]:
     return [t for t in (2**k for k in range(20)) if t < steps] + [steps]
 
 def table(summary:dict, feature_reuse:bool)->str: # lines to print
-    "Accuracy in percent after t frames by policy, and how often the patch holds what is to be seen."
-    steps = shown_steps(len(summary['learned']['accuracy']))
+    "Accuracy (or mean average precision) in percent after t frames by policy, top-5 after the last, and how often the patch holds what is to be seen."
+    metric = 'mAP' if 'mAP' in summary['learned'] else 'accuracy'
+    steps = shown_steps(len(summary['learned'][metric]))
     looking = [k for k in ('centre_inside', 'box_inside') if k in summary['learned']]
     after = ' after t frames' if steps[-1] > 1 else ''
-    lines = [f'Accuracy in %{after}; e_G is {"also" if feature_reuse else "not"} used for recognition',
-             f'{"policy":10}' + ''.join(f'{f"t={t}" if after else "video":>8}' for t in steps) + ''.join(f'{k.replace("_", " "):>16}' for k in looking)]
+    top5 = metric == 'accuracy'
+    lines = [f'{metric[0].upper()}{metric[1:]} in %{after}; e_G is {"also" if feature_reuse else "not"} used for recognition',
+             f'{"policy":10}' + ''.join(f'{f"t={t}" if after else "video":>8}' for t in steps) + '   top-5'*top5 + ''.join(f'{k.replace("_", " "):>16}' for k in looking)]
     for name, s in summary.items():
-        accuracies = ''.join(f'{100*s["accuracy"][t-1]:8.1f}' for t in steps)
+        accuracies = ''.join(f'{100*s[metric][t-1]:8.1f}' for t in steps) + (f'{100*s["top5"][-1]:8.1f}' if top5 else '')
         lines.append(f'{name:10}' + accuracies + ''.join(f'{100*s[k]:15.1f}%' for k in looking))
-    others = [s['accuracy'] for name, s in summary.items() if name != 'learned']
+    others = [s[metric] for name, s in summary.items() if name != 'learned']
     if others:
-        gains = [summary['learned']['accuracy'][t-1] - max(o[t-1] for o in others) for t in steps]
+        gains = [summary['learned'][metric][t-1] - max(o[t-1] for o in others) for t in steps]
         lines.append(f'{"gain":10}' + ''.join(f'{100*g:+8.1f}' for g in gains) + '   (learned over the best other)')
     return '\n'.join(lines)
 
@@ -130,11 +135,21 @@ def new_run_folder(config:Config, accelerator:Accelerator)->Path:
     if problem := broadcast_object_list([problem])[0]: raise ValueError(problem)
     return run
 
-# %% ../nbs/22_evaluate.ipynb #3183a4d9
+# %% ../nbs/22_evaluate.ipynb #dafc08a1
 def open_run_data(config:Config)->VideoData:
     "The videos a run was trained on."
     d = config.data
     return open_data(d.data or f'needle:{needle.cached_dataset()}', d.val_share, config.seed)
+
+class VideosUnreadable(RuntimeError): "Videos could not be read, and without them the result would not be what was asked for."
+
+def tell_gaps(data:VideoData, config:Config, quiet:bool=False)->None:
+    "Say what is missing, on standard error. ValueError if that is more than `max_bad_share` allows."
+    lines, gone = describe_gaps(data), len(data.missing) + len(data.bad)
+    for line in lines if not quiet else (): print(line, file=sys.stderr)
+    total, share = gone + len(data.train) + len(data.val), config.data.max_bad_share
+    if gone > share*total:
+        raise ValueError(f'{gone} of {total} videos are missing or unreadable, more than --max-bad-share allows ({share:g}); the first: {(data.missing + list(data.bad))[0]}')
 
 def default_workers()->int:
     "Decoding processes for each training process: one a core, at most 8."
@@ -159,29 +174,37 @@ def prepare_cpu()->None:
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3                                     # of glibc's mallopt
 
-# %% ../nbs/22_evaluate.ipynb #8bd98081
+# %% ../nbs/22_evaluate.ipynb #cfd38e87
 def evaluate_run(run:str|Path,
                  accelerator:Accelerator,
                  policies:tuple[str,...]=POLICY_NAMES,
+                 skip_bad:bool=False,       # leave out videos that cannot be read, as if the run's configuration said so
                 )->tuple[dict[str,Scores], VideoData, Config]:
-    "Score a run's model on its validation videos; the main process prints the table and writes `evaluation.json`."
+    "Score a run's model on its validation videos; the main process prints the table and writes `evaluation.json`. VideosUnreadable if some cannot be read."
     if accelerator.device.type == 'cpu': prepare_cpu()
     model, config = load_run(run)
     with accelerator.local_main_process_first(): data = open_run_data(config)
+    if accelerator.is_main_process: print(*describe_gaps(data), sep='\n', file=sys.stderr, end='\n' if describe_gaps(data) else '')
     if data.classes != config.classes:
         raise ValueError(f'{run} was trained on the classes {", ".join(config.classes)}; the data now has {", ".join(data.classes)}')
     d, n = config.data, accelerator.num_processes
-    batches = build_loader(data.val, config.samples(), False, max(1, config.train.batch_size//n),
+    batches = build_loader(data.val, config.samples(accelerator.device.type), False, max(1, config.train.batch_size//n),
                            default_workers() if d.workers is None else d.workers)
     model, batches = model.to(accelerator.device), accelerator.prepare(batches)
-    scores, failures = evaluate(model, batches, accelerator, policies, config.seed)
-    for path, reason in failures.items(): print(f'left out: {reason}', file=sys.stderr)
+    scores, failures = evaluate(model, batches, accelerator, policies, config.seed, data.several)
+    failures = dict(gather_object(list(failures.items())))
+    if failures and not (d.skip_bad or skip_bad):
+        raise VideosUnreadable(f'{len(failures)} of {len(data.val)} videos to evaluate on could not be read, and the score would not be that of the others; '
+                               f'python -m adafocus.evaluate {run} --skip-bad leaves them out. The first: {next(iter(failures.values()))}')
+    if accelerator.is_main_process:
+        for reason in failures.values(): print(f'left out: {reason}', file=sys.stderr)
     if accelerator.is_main_process:
         summary, count = summarise(scores), len(scores['learned'].numbers)
-        found = dict(videos=count, left_out=len(data.val) - count, feature_reuse=config.model.feature_reuse, policies=summary)
+        found = dict(videos=count, left_out=len(data.val) - count, missing=len(data.missing) + len(data.bad), feature_reuse=config.model.feature_reuse, policies=summary)
         (Path(run)/'evaluation.json').write_text(json.dumps(found, indent=1))
         print(table(summary, config.model.feature_reuse))
-        print(f'{count} videos' + (f'; {len(data.val) - count} could not be read and are left out' if count < len(data.val) else ''))
+        print(f'{count} videos' + (f'; {len(data.val) - count} could not be read and are left out' if count < len(data.val) else '') +
+              (f'; {found["missing"]} of all videos of this dataset are missing' if found['missing'] else ''))
     return scores, data, config
 
 # %% ../nbs/22_evaluate.ipynb #8d08abf7
@@ -212,8 +235,8 @@ def run_of_checkpoint(source:Path,              # a released checkpoint, or the 
     accelerator.wait_for_everyone()
     return run
 
-# %% ../nbs/22_evaluate.ipynb #25615f30
-def main(run:Annotated[Path, tyro.conf.Positional], data:str|None=None, out:str|None=None, patch_size:int|None=None, focus_frames:int|None=None):
+# %% ../nbs/22_evaluate.ipynb #3bf1afc2
+def main(run:Annotated[Path, tyro.conf.Positional], data:str|None=None, out:str|None=None, patch_size:int|None=None, focus_frames:int|None=None, skip_bad:bool=False):
     """Score a finished run, or a released checkpoint, under all policies, print the table, and save the plots.
 
     Args:
@@ -222,6 +245,7 @@ def main(run:Annotated[Path, tyro.conf.Positional], data:str|None=None, out:str|
         out: with data, the folder that the evaluation becomes; not given: runs/PRESET-DATE-TIME
         patch_size: P in pixels; not given: the run's, or for a checkpoint 128
         focus_frames: of a checkpoint with temporal shift: frames to look at; not given: one and a half times the glances
+        skip_bad: leave out videos that cannot be read, and say how many; they are an error otherwise
     """
     try:
         run = run_folder(run)
@@ -235,15 +259,15 @@ def main(run:Annotated[Path, tyro.conf.Positional], data:str|None=None, out:str|
             accelerator.print('a checkpoint has no names for its classes: they are taken to be those of the data, in alphabetical order' +
                               ('\nnor does it tell the patch size: 128 is taken; --patch-size says otherwise' if patch_size is None else ''))
         if run.is_file() or any(x is not None for x in given): run = run_of_checkpoint(run, data, accelerator, out, patch_size, focus_frames)
-        finish(run, accelerator)
+        finish(run, accelerator, skip_bad)
         accelerator.print(f'the run is in {run}')
-    except ValueError as e:
+    except (ValueError, VideosUnreadable) as e:
         print(f'adafocus.evaluate: {e}', file=sys.stderr)
-        raise SystemExit(2)
+        raise SystemExit(1 if isinstance(e, VideosUnreadable) else 2)
 
-def finish(run:str|Path, accelerator:Accelerator)->None:
+def finish(run:str|Path, accelerator:Accelerator, skip_bad:bool=False)->None:
     "Evaluate a run and save its plots, as the command lines of training and evaluation end."
-    scores, data, config = evaluate_run(run, accelerator)
+    scores, data, config = evaluate_run(run, accelerator, skip_bad=skip_bad)
     if accelerator.is_main_process:
         from adafocus.show.plots import save_plots
         for path in save_plots(run, scores, data, config): print(f'saved {path}')

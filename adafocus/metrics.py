@@ -5,15 +5,16 @@
 # %% auto #0
 __all__ = ['Scores', 'held_by', 'ScoreKeeper', 'mean_average_precision']
 
-# %% ../nbs/21_metrics.ipynb #bc0da740
+# %% ../nbs/21_metrics.ipynb #3d06107f
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 import numpy as np, torch
 from torch import Tensor
 from torchmetrics.functional.classification import multilabel_average_precision
 from .crop import patch_boxes
 
-# %% ../nbs/21_metrics.ipynb #1a1272ca
+# %% ../nbs/21_metrics.ipynb #d6566e76
 @dataclass
 class Scores:
     "What was found for N videos of T frames under one policy, in the order of the videos' numbers."
@@ -24,10 +25,24 @@ class Scores:
     centre_inside: np.ndarray  # (N, T) bool: the truth's centre lies in the patch; where there is no truth, (N, 0)
     box_inside: np.ndarray     # (N, T) bool: the whole true box does
     visible: np.ndarray        # (N, T) bool: there is something to be seen in this frame
+    labels: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), int))    # (N, L) padded with -1, and
+    logits: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0), np.float32))  # (N, T, K), where a video may have several labels
 
     def accuracy(self)->np.ndarray:   # (T,) in 0..1
-        "Top-1 accuracy after each frame."
+        "Top-1 accuracy after each frame; of several labels any is right."
         return self.top1.mean(0)
+
+    @property
+    def metric(self)->str:
+        "What these videos are scored by: mAP where a video may have several labels, else accuracy."
+        return 'mAP' if self.logits.size else 'accuracy'
+
+    @cached_property
+    def main(self)->np.ndarray:       # (T,) in 0..1
+        "The score after each frame."
+        if not self.logits.size: return self.accuracy()
+        labels = torch.from_numpy(self.labels)
+        return np.array([mean_average_precision(torch.from_numpy(self.logits[:, t]), labels)[0] for t in range(self.logits.shape[1])])
 
     def looking(self)->dict[str,float]: # `centre` and `box`, shares in 0..1; empty without truth
         "In how large a share of the frames with something to see does the patch hold its centre, and all of it?"
@@ -45,20 +60,25 @@ def held_by(positions:Tensor,   # (..., 2) as (x, y) in [0, 1]
     return (((centre >= patches[..., :2]) & (centre <= patches[..., 2:])).all(-1),
             ((boxes[..., :2] >= patches[..., :2] - .5) & (boxes[..., 2:] <= patches[..., 2:] + .5)).all(-1))
 
-# %% ../nbs/21_metrics.ipynb #208d2c17
+# %% ../nbs/21_metrics.ipynb #0046a30b
 class ScoreKeeper:
     "Collects scores batch by batch; a video that comes twice is counted once, one that is not valid not at all."
-    def __init__(self, frame_size:int, patch_size:int): self.frame_size, self.patch_size, self._found = frame_size, patch_size, {}
+    def __init__(self, frame_size:int, patch_size:int, several:bool=False): # several: videos may have several labels; logits are kept, for mAP
+        self.frame_size, self.patch_size, self.several, self._found = frame_size, patch_size, several, {}
 
     def score(self, logits:Tensor,      # (B, T, K)
               positions:Tensor,         # (B, T, 2)
-              batch:dict,               # with number, label and valid; boxes and visible where the truth is known
+              batch:dict,               # with number, valid, and label (B,) or labels (B, L) padded with -1; boxes and visible where the truth is known
              )->dict[str,Tensor]:       # small tensors with B in front, to be gathered over processes and given to `add`
         "What counts of one batch of outputs."
-        label = batch['label'][:, None, None].expand(*logits.shape[:2], 1)
-        true, before = logits.gather(-1, label), torch.arange(logits.shape[-1], device=logits.device) < label
-        ranks = (~(logits <= true) | ((logits == true) & before)).sum(-1)     # as argmax: of equals the first; not-a-number is largest
+        labels = batch['labels'] if 'labels' in batch else batch['label'][:, None]
+        label, classes = labels[:, None, :, None].clamp(min=0), logits.shape[-1]                      # (B, 1, L, 1)
+        each, before = logits[:, :, None], torch.arange(classes, device=logits.device) < label
+        true = each.expand(-1, -1, labels.shape[1], -1).gather(-1, label.expand(-1, logits.shape[1], -1, -1))
+        ranks = (~(each <= true) | ((each == true) & before)).sum(-1)         # (B, T, L); as argmax: of equals the first; not-a-number is largest
+        ranks = torch.where(labels[:, None] >= 0, ranks, classes).amin(-1)
         found = dict(number=batch['number'], valid=batch['valid'], top1=ranks < 1, top5=ranks < 5, positions=positions.float())
+        if self.several: found.update(labels=labels, logits=logits.float())
         if 'boxes' in batch:
             centre, box = held_by(positions.float(), batch['boxes'], self.frame_size, self.patch_size)
             found.update(centre_inside=centre, box_inside=box, visible=batch['visible'])
@@ -75,7 +95,7 @@ class ScoreKeeper:
         if not self._found: raise ValueError('no video could be scored')
         numbers = sorted(self._found)
         stack = lambda name: np.stack([self._found[n].get(name, np.zeros(0, bool)) for n in numbers])
-        names = 'top1', 'top5', 'positions', 'centre_inside', 'box_inside', 'visible'
+        names = ['top1', 'top5', 'positions', 'centre_inside', 'box_inside', 'visible'] + ['labels', 'logits']*self.several
         return Scores(np.array(numbers), **{name: stack(name) for name in names})
 
 # %% ../nbs/21_metrics.ipynb #4fdca934

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['POLICY_STYLES', 'draw_box', 'plot_policies', 'plot_training', 'plot_patches', 'save_plots']
 
-# %% ../../nbs/40_plots.ipynb #5477c18b
+# %% ../../nbs/40_plots.ipynb #8b4f94f5
 import json
 from io import BytesIO
 from pathlib import Path
@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from ..config import Config
 from ..crop import patch_boxes
-from ..data.datasets import VideoData, VideoDataset
+from ..data.datasets import VideoData
+from ..data.loading import VideoDataset
 from ..metrics import Scores
 
 # %% ../../nbs/40_plots.ipynb #e7ae8abc
@@ -55,7 +56,7 @@ def _label_ends(ax, x, ends):
         at = max(y, at + (high - low)*.07)
         ax.annotate(text, (x, at), xytext=(7, 0), textcoords='offset points', color=colour, va='center', fontsize=9)
 
-# %% ../../nbs/40_plots.ipynb #25bbcee2
+# %% ../../nbs/40_plots.ipynb #f382afe5
 def _bars(ax, values, label, digits='.0f'):
     "A bar for each policy, in percent."
     for k, (name, share) in enumerate(values.items()):
@@ -70,19 +71,20 @@ def plot_policies(scores:dict[str,Scores])->Figure:
     looking = {name: s.looking() for name, s in scores.items()}
     known = any(looking.values())
     figure, axes = _figure(9 if known else 6, 3.6, 1, 2 if known else 1, width_ratios=[1.7, 1] if known else None)
-    ax, steps = axes[0, 0], len(next(iter(scores.values())).accuracy())
-    if steps == 1: _bars(ax, {name: 100*s.accuracy()[0] for name, s in scores.items()}, 'accuracy (%)', '.1f')
+    ax, first = axes[0, 0], next(iter(scores.values()))
+    steps, metric = len(first.main), f'{first.metric} (%)'
+    if steps == 1: _bars(ax, {name: 100*s.main[0] for name, s in scores.items()}, metric, '.1f')
     else:
-        for name, s in scores.items(): ax.plot(range(1, steps + 1), 100*s.accuracy(), **POLICY_STYLES[name], markersize=5)
-        ends = {name: 100*s.accuracy()[-1] for name, s in scores.items()}
+        for name, s in scores.items(): ax.plot(range(1, steps + 1), 100*s.main, **POLICY_STYLES[name], markersize=5)
+        ends = {name: 100*s.main[-1] for name, s in scores.items()}
         _label_ends(ax, steps, [(y, f'{name} {y:.1f}', POLICY_STYLES[name]['color']) for name, y in ends.items()])
-        ax.set(xlabel='frames processed', ylabel='accuracy (%)', xlim=(.8, steps*1.28))
+        ax.set(xlabel='frames processed', ylabel=metric, xlim=(.8, steps*1.28))
         ax.set_xticks(sorted({1, *range(2, steps + 1, max(1, steps//8*2)), steps}))
         _open(ax)
     if known: _bars(axes[0, 1], {name: 100*found['centre'] for name, found in looking.items()}, 'centre in the patch (% of frames)')
     return figure
 
-# %% ../../nbs/40_plots.ipynb #f0db9d0f
+# %% ../../nbs/40_plots.ipynb #b098a3cc
 def plot_training(metrics:list[dict])->Figure: # the lines of a run's metrics.jsonl
     "Losses, accuracy and looking over the epochs."
     known = 'centre_inside' in metrics[0]['val']
@@ -102,8 +104,9 @@ def plot_training(metrics:list[dict])->Figure: # the lines of a run's metrics.js
         for (values, _), dash in zip(lines, ('-', '--', ':')):
             ax.plot(epochs, values, dash, color=blue, marker='o', markersize=3)
         ax.set(ylim=(0, 103), title=title); _label_ends(ax, last, [(values[-1], label, blue) for values, label in lines])
-    steps = len(metrics[0]['val']['accuracy'])
-    percent(axes[0, 1], 'accuracy, validation (%)', *[([100*m['val']['accuracy'][t - 1] for m in metrics], f't = {t}' if steps > 1 else 'video')
+    metric = 'mAP' if 'mAP' in metrics[0]['val'] else 'accuracy'
+    steps = len(metrics[0]['val'][metric])
+    percent(axes[0, 1], f'{metric}, validation (%)', *[([100*m['val'][metric][t - 1] for m in metrics], f't = {t}' if steps > 1 else 'video')
                                                       for t in sorted({steps, max(1, steps//2), 1}, reverse=True)])
     if known: percent(axes[0, 2], 'held by the patch (% of frames)', *[([100*m['val'][key] for m in metrics], label)
                                                                        for key, label in (('centre_inside', 'centre'), ('box_inside', 'whole box'))])
@@ -140,7 +143,7 @@ def plot_patches(frames:list,             # for each video (T, S, S, 3) uint8, i
         axes[r, 0].set_ylabel(titles[r], fontsize=9)
     return figure
 
-# %% ../../nbs/40_plots.ipynb #ac6d3a58
+# %% ../../nbs/40_plots.ipynb #d6cc32ea
 def save_plots(run:str|Path,
                scores:dict[str,Scores], # of its validation videos, by policy
                data:VideoData,
@@ -156,7 +159,7 @@ def save_plots(run:str|Path,
 
 def _plot_videos(scores, data, config, count):
     "Some videos spread over the classes, with the patches of these scores."
-    labels = np.array([data.val[n].label for n in scores.numbers])
+    labels = np.array([data.val[n].labels[0] for n in scores.numbers])
     spread = np.argsort(labels, kind='stable')[np.linspace(0, len(labels) - 1, min(count, len(labels))).astype(int)]
     rows = sorted(set(spread), key=list(spread).index)
     dataset = VideoDataset(data.val, config.samples(), training=False)
@@ -164,4 +167,4 @@ def _plot_videos(scores, data, config, count):
     captions = [[f'frame {int(n)} ' + ('✓' if right else '✗')
                  for n, right in zip(s['frame_numbers'], np.broadcast_to(scores.top1[r], len(s['frame_numbers'])))] for s, r in zip(samples, rows)]
     return plot_patches([s.get('focus', s['frames']).numpy() for s in samples], [scores.positions[r] for r in rows], config.model.patch_size,
-                        [data.classes[s['label']] for s in samples], captions, [s.get('boxes') for s in samples], [s.get('visible') for s in samples])
+                        [', '.join(data.classes[k] for k in data.val[int(s['number'])].labels) for s in samples], captions, [s.get('boxes') for s in samples], [s.get('visible') for s in samples])
