@@ -20,12 +20,14 @@ from .encoders import read_weights
 from .model import ModelConfig
 from .official import OFFICIAL, recognise_official
 
-# %% ../nbs/20_config.ipynb #2936aa20
+# %% ../nbs/20_config.ipynb #0abfb689
 @dataclass
 class DataConfig:
     "Which videos, and how they become samples."
     data: str|None = None
     "a folder with one folder of videos for each class (or train/ and val/ that hold such), a .csv or .jsonl of path,label[,split], or NAME:FOLDER; not given: needle"
+    manifest: str|None = None
+    "what python -m adafocus.check has found; not given: manifest.jsonl in the data's folder, if it is there"
     val_share: float = .2
     "share of every class put aside to evaluate on, where the data has no split of its own; 1: all, as for a model trained elsewhere"
     resize: int = 256
@@ -75,7 +77,7 @@ class TrainConfig:
     clip_norm: float|None = None
     "the largest norm that the gradient of all parameters together may have; None: any"
 
-# %% ../nbs/20_config.ipynb #17362307
+# %% ../nbs/20_config.ipynb #e26857af
 @dataclass
 class Config:
     "A whole run."
@@ -111,7 +113,7 @@ class Config:
                                            (d, 'cache_mb', d.cache_mb >= 0, 'at least 0'), (d, 'decode_timeout', d.decode_timeout >= 0, 'at least 0'),
                                            (d, 'workers', d.workers is None or d.workers >= 0, 'at least 0')):
             if not fits: raise ValueError(f'{name} is {getattr(group, name)}; it must be {allowed}')
-        for name, value in (('init', self.init), ('data', d.data)):
+        for name, value in (('init', self.init), ('data', d.data), ('manifest', d.manifest)):
             if value == '': raise ValueError(f"{name} is ''; it must be a path, or not be given")
         if self.init and (self.model.weights != 'none' or self.model.global_weights):
             raise ValueError(f'init is {self.init}, but weights or global_weights are given too; all weights come from one of them')
@@ -214,7 +216,7 @@ def run_folder(source:str|Path)->Path:
     source = Path(source)
     return source.parent if source.name == 'model.safetensors' and (source.parent/'config.yaml').is_file() else source
 
-# %% ../nbs/20_config.ipynb #469293c2
+# %% ../nbs/20_config.ipynb #908a8c48
 def parse_config(args:list[str],  # the command line without the program's name
                  prog:str,        # the program's name, for help
                 )->tuple[Config, Path|None]: # the values, and the run to go on with if there is one
@@ -250,7 +252,7 @@ def parse_config(args:list[str],  # the command line without the program's name
 
 PRESET_OF_DATA = dict(needle='needle', minikinetics='mn2rn-p128-minikinetics', somethingv1='tsm-p128', somethingv2='tsm-p128', jester='tsm-p128')
 
-MAY_CHANGE = {'epochs', 'data', 'workers', 'cache_mb', 'max_bad_share', 'skip_bad', 'decoder', 'decode_timeout', 'augment_on', 'mixed_precision'}    # of a run that goes on
+MAY_CHANGE = {'epochs', 'data', 'manifest', 'workers', 'cache_mb', 'max_bad_share', 'skip_bad', 'decoder', 'decode_timeout', 'augment_on', 'mixed_precision'}    # of a run that goes on
 
 def _changes(one, other):
     "The names of the values in which two configurations differ."

@@ -135,11 +135,11 @@ def new_run_folder(config:Config, accelerator:Accelerator)->Path:
     if problem := broadcast_object_list([problem])[0]: raise ValueError(problem)
     return run
 
-# %% ../nbs/22_evaluate.ipynb #dafc08a1
+# %% ../nbs/22_evaluate.ipynb #b5eade3e
 def open_run_data(config:Config)->VideoData:
     "The videos a run was trained on."
     d = config.data
-    return open_data(d.data or f'needle:{needle.cached_dataset()}', d.val_share, config.seed)
+    return open_data(d.data or f'needle:{needle.cached_dataset()}', d.val_share, config.seed, d.manifest)
 
 class VideosUnreadable(RuntimeError): "Videos could not be read, and without them the result would not be what was asked for."
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from .video import MAX_BYTES, VideoError, VideoInfo, decoded_frames, open_video, probe, _empty_packets
 
-# %% ../../nbs/08_guard.ipynb #b47b16ae
+# %% ../../nbs/08_guard.ipynb #94b6dffe
 class DecoderDied(VideoError):
     "A file on which the decoder hangs or dies: to try again would cost as much again."
 
@@ -24,6 +24,7 @@ class _Server:
     def open(self, path, decoder, shorter_side, frames):
         self.close()
         if decoder == 'torchcodec': self.import_torchcodec()
+        self.known = frames is not None                        # a check has seen every frame that will be used; decord decodes beyond them
         self.reader = open_video(path, decoder, shorter_side, frames)
         self.complain(path)
         return dict(frames=len(self.reader), size=self.reader.size, info=vars(self.reader.info))
@@ -54,10 +55,11 @@ class _Server:
         "Raise VideoError where FFmpeg has said that frames are damaged."
         said = os.pread(self.log, 1 << 16, 0)
         os.ftruncate(self.log, 0)
+        if self.known: return
         if wrong := next((line for line in said.splitlines() if _COMPLAINTS.search(line)), None):
             raise VideoError(f'{path}: its frames are damaged ({wrong.decode(errors="replace").split("] ")[-1].strip()[:200]})')
 
-# %% ../../nbs/08_guard.ipynb #7b29f344
+# %% ../../nbs/08_guard.ipynb #10504dd9
 def _decode_all(path, tell):
     "What is found when every frame of a video is decoded, as numbers; `tell` is called with each frame's number."
     decoded = damaged = good = 0
@@ -83,6 +85,7 @@ def _limit_memory(limit_mb):
 def _serve(requests, answers, memory, log, limit_mb):
     "The decoding process: until the one that asks is gone."
     if sys.platform == 'linux': ctypes.CDLL(None).prctl(1, signal.SIGKILL)                # die with the one that started this
+    for kind in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1): signal.signal(kind, signal.SIG_IGN)   # meant for the one that asks
     server, said = _Server(memory, log, limit_mb), time.monotonic()
     import av, decord
     _limit_memory(limit_mb)
@@ -97,7 +100,7 @@ def _serve(requests, answers, memory, log, limit_mb):
         except (VideoError, IndexError, ValueError) as e: answer(dict(error=str(e), kind=type(e).__name__))
         except MemoryError: answer(dict(error=f'{args[0] if what == "open" else server.reader.path}: needs more memory than the {limit_mb} MB that decoding may take', kind='VideoError'))
 
-# %% ../../nbs/08_guard.ipynb #33b5ba22
+# %% ../../nbs/08_guard.ipynb #6db250cf
 class DecodeProcess:
     "A process that decodes, started when it is first needed, and again after it has died."
     def __init__(self,
@@ -154,6 +157,10 @@ class DecodeProcess:
         self.close()
         words = ' '.join(line.strip() for line in said[-2:])[-200:]
         return DecoderDied(f'{path}: the decoder died of it ({how}' + (f': {words})' if words else ')'))
+
+    def kill(self):
+        "Stop the process at once, from another thread; what it was asked ends in an error."
+        if self._process and self._owner == os.getpid(): self._process.kill()
 
     def close(self):
         "Kill the process, if there is one."
