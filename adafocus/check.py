@@ -52,7 +52,7 @@ def _check_folder(path, mode):
         for k in range(len(reader)): reader.read([k])
     return dict(found, frames_decoded=len(reader), frames_corrupt=0, frames_good=len(reader))
 
-# %% ../nbs/28_check.ipynb #558e7412
+# %% ../nbs/28_check.ipynb #51ac5ec7
 def videos_of(spec:str # what `--data` takes, or any folder with videos in it
              )->tuple[Path, VideoData]: # the root, and its videos
     "All videos of a dataset, whatever a manifest says. Raises ValueError."
@@ -61,7 +61,7 @@ def videos_of(spec:str # what `--data` takes, or any folder with videos in it
     except ValueError:
         if kind != 'folder' or not root.is_dir(): raise
         if not (paths := list(videos_below(root))): raise
-        return root, VideoData([''], [], [Video(path, (0,)) for path in paths])
+        return root, VideoData([''], [], [Video(path, (0,)) for path in paths], own_split=False)
 
 def check_data(spec:str,                 # what `--data` takes, or any folder with videos in it
                out:str|Path|None=None,   # the manifest; None: manifest.jsonl in the data's folder

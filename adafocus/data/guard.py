@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['DecoderDied', 'DecodeProcess', 'GuardedReader', 'open_guarded']
 
-# %% ../../nbs/08_guard.ipynb #70eefcec
+# %% ../../nbs/08_guard.ipynb #40c508df
 import ctypes, json, math, mmap, os, re, select, signal, subprocess, sys, tempfile, threading, time
 from pathlib import Path
 import numpy as np
-from .video import MAX_BYTES, VideoError, VideoInfo, decoded_frames, open_video, probe, _empty_packets
+from .video import MAX_BYTES, VideoError, VideoInfo, decoded_frames, open_video, examine, probe
 
-# %% ../../nbs/08_guard.ipynb #94b6dffe
+# %% ../../nbs/08_guard.ipynb #23081012
 class DecoderDied(VideoError):
     "A file on which the decoder hangs or dies: to try again would cost as much again."
 
@@ -19,7 +19,7 @@ _COMPLAINTS = re.compile(rb'concealing|error while decoding|decode_slice_header 
 
 class _Server:
     "Answers requests about one video at a time."
-    def __init__(self, memory:int, log:int, limit_mb:int): self.memory, self.log, self.limit_mb, self.reader = memory, log, limit_mb, None
+    def __init__(self, memory:int, log:int, limit_mb:int): self.memory, self.log, self.limit_mb, self.reader, self.shared = memory, log, limit_mb, None, None
 
     def open(self, path, decoder, shorter_side, frames):
         self.close()
@@ -32,9 +32,8 @@ class _Server:
     def read(self, indices):
         found = self.reader.read(indices)
         self.complain(self.reader.path)
-        if found.nbytes > os.fstat(self.memory).st_size: os.ftruncate(self.memory, found.nbytes)
-        if found.nbytes:
-            with mmap.mmap(self.memory, found.nbytes) as shared: np.frombuffer(shared, np.uint8)[:] = found.reshape(-1)
+        self.shared = _mapped(self.memory, self.shared, found.nbytes, grow=True)
+        self.shared[:found.nbytes] = found.reshape(-1)
         return dict(shape=found.shape)
 
     def import_torchcodec(self):
@@ -59,7 +58,7 @@ class _Server:
         if wrong := next((line for line in said.splitlines() if _COMPLAINTS.search(line)), None):
             raise VideoError(f'{path}: its frames are damaged ({wrong.decode(errors="replace").split("] ")[-1].strip()[:200]})')
 
-# %% ../../nbs/08_guard.ipynb #10504dd9
+# %% ../../nbs/08_guard.ipynb #249155df
 def _decode_all(path, tell):
     "What is found when every frame of a video is decoded, as numbers; `tell` is called with each frame's number."
     decoded = damaged = good = 0
@@ -72,8 +71,15 @@ def _decode_all(path, tell):
             sizes.add((frame.height, frame.width))
             tell(decoded)
     except VideoError as e: error = str(e)
-    empty = _empty_packets(str(path), os.stat(path).st_mtime_ns)[0] if not error else 0
+    empty = examine(path)[2] if not error else 0
     return dict(decoded=decoded, corrupt=max(damaged, empty), good=good, sizes=sorted(sizes), error=error)
+
+def _keep_memory():
+    "Keep freed memory: to have the system clear the pages of every new batch of frames costs as much as copying it."
+    if sys.platform == 'linux':
+        try: libc = ctypes.CDLL('libc.so.6')
+        except OSError: return                                                             # another C library
+        libc.mallopt(-3, 1 << 30); libc.mallopt(-1, (1 << 31) - 1)                         # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
 
 def _limit_memory(limit_mb):
     "Let this process take so much more address space than it has."
@@ -88,7 +94,7 @@ def _serve(requests, answers, memory, log, limit_mb):
     for kind in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1): signal.signal(kind, signal.SIG_IGN)   # meant for the one that asks
     server, said = _Server(memory, log, limit_mb), time.monotonic()
     import av, decord
-    _limit_memory(limit_mb)
+    _keep_memory(); _limit_memory(limit_mb)
     def answer(found): answers.write(json.dumps(found) + '\n'); answers.flush()
     def tell(frames):
         nonlocal said
@@ -100,7 +106,7 @@ def _serve(requests, answers, memory, log, limit_mb):
         except (VideoError, IndexError, ValueError) as e: answer(dict(error=str(e), kind=type(e).__name__))
         except MemoryError: answer(dict(error=f'{args[0] if what == "open" else server.reader.path}: needs more memory than the {limit_mb} MB that decoding may take', kind='VideoError'))
 
-# %% ../../nbs/08_guard.ipynb #6db250cf
+# %% ../../nbs/08_guard.ipynb #8df98dbf
 class DecodeProcess:
     "A process that decodes, started when it is first needed, and again after it has died."
     def __init__(self,
@@ -128,8 +134,8 @@ class DecodeProcess:
 
     def frames(self, shape:tuple[int,...])->np.ndarray: # uint8, a copy
         "What the last `read` left in the shared memory."
-        if not (size := math.prod(shape)): return np.empty(shape, np.uint8)
-        with mmap.mmap(self._memory, size, prot=mmap.PROT_READ) as shared: return np.frombuffer(shared, np.uint8).reshape(shape).copy()
+        self._shared = _mapped(self._memory, self._shared, math.prod(shape))
+        return self._shared[:math.prod(shape)].reshape(shape).copy()
 
     def _line(self, timeout=None):
         "An answer; None where none comes in time, b'' where the process is gone."
@@ -145,6 +151,7 @@ class DecodeProcess:
     def _start(self):
         self.close()
         self._memory, self._log, self._owner, self._received = _anonymous_file(), _anonymous_file(), os.getpid(), b''
+        self._shared = None
         threads = {name: '1' for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS')}
         command = f'import sys; sys.path[:] = {sys.path!r}; from adafocus.data.guard import _main; _main({self._memory}, {self._log}, {self.limit_mb})'
         self._process = subprocess.Popen([sys.executable, '-c', command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log,
@@ -174,6 +181,12 @@ class DecodeProcess:
     def __del__(self):
         try: self.close()
         except Exception: pass                                                             # at the interpreter's end
+
+def _mapped(memory, shared, size, grow=False):
+    "The shared memory as an array of at least this size; mapped anew only when it has grown."
+    if shared is not None and len(shared) >= size: return shared
+    if grow: os.ftruncate(memory, max(size, 1 << 20))
+    return np.frombuffer(mmap.mmap(memory, os.fstat(memory).st_size), np.uint8)
 
 def _anonymous_file():
     if hasattr(os, 'memfd_create'): return os.memfd_create('adafocus')

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['MAX_PIXELS', 'MAX_BYTES', 'IMAGE_SUFFIXES', 'DECODERS', 'write_video', 'VideoError', 'sniff', 'VideoInfo', 'probe',
-           'empty_packets', 'shown_size', 'VideoReader', 'DecordReader', 'decoded_frames', 'frame_pixels', 'PyAVReader',
-           'TorchCodecReader', 'frame_files', 'FrameFolder', 'open_video']
+           'empty_packets', 'shown_size', 'VideoReader', 'examine', 'DecordReader', 'decoded_frames', 'frame_pixels',
+           'PyAVReader', 'TorchCodecReader', 'frame_files', 'FrameFolder', 'open_video']
 
-# %% ../../nbs/07_video.ipynb #c3dc646e
-import math, re
+# %% ../../nbs/07_video.ipynb #998ca6b6
+import math, os, re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -59,7 +59,7 @@ def sniff(path:str|Path)->str: # FFmpeg's name of the container
     what = 'a playlist' if head[:7] == b'#EXTM3U' or head[:8] == b'ffconcat' else 'something else'
     raise VideoError(f'{path}: not a video but {what}, by its first bytes; it may be mp4 or mov, mkv or webm, avi, flv, gif, mpg or ts')
 
-# %% ../../nbs/07_video.ipynb #62319d61
+# %% ../../nbs/07_video.ipynb #d222dda7
 MAX_PIXELS = 7680*4320     # in a frame
 MAX_BYTES = 2 << 30        # of all frames that one call returns
 
@@ -84,7 +84,8 @@ def _open_container(path):
     try: container = av.open(str(path), format=kind)
     except (av.FFmpegError, ValueError, MemoryError) as e: raise VideoError(f'{path}: not a video that can be opened ({_first_line(e)})') from None
     if not container.streams.video:
-        container.close(); raise VideoError(f'{path}: there is no video in it' + (', only sound' if container.streams.audio else ''))
+        sound = bool(container.streams.audio)
+        container.close(); raise VideoError(f'{path}: there is no video in it' + (', only sound' if sound else ''))
     return kind, container, container.streams.video[0]
 
 def probe(path:str|Path)->VideoInfo:
@@ -125,7 +126,7 @@ def _has_slice(packet, width, codec):
         at += width + int.from_bytes(packet[at:at + width], 'big')
     return False
 
-# %% ../../nbs/07_video.ipynb #4378aa23
+# %% ../../nbs/07_video.ipynb #ec8c8382
 def shown_size(height:int, width:int,
                shorter_side:int|None, # pixels it may have at most; None: any
               )->tuple[int,int]:      # height and width
@@ -141,8 +142,8 @@ class VideoReader:
                  shorter_side:int|None=None, # pixels that the shorter side of a frame has at most; None: as it comes
                  frames:int|None=None,       # how many truly decode, where that is known; None: as many as the file says, after a look at it
                 ):
-        self.path, self.info = Path(path), probe(path)
-        turned = _turns(str(path), self.info.container) % 2
+        self.path, (self.info, turns, self._empty, self._packets) = Path(path), examine(path)
+        turned = turns % 2
         self.size = shown_size(*(self.info.height, self.info.width)[::-1 if turned else 1], shorter_side)   # height and width of what `read` gives
         self._count = self._open(shorter_side is not None)
         if self._count < 1: raise VideoError(f'{path}: the video has no frames')
@@ -160,37 +161,57 @@ class VideoReader:
             raise IndexError(f'{self.path}: frame {wrong} is not in 0..{len(self) - 1}')
         if (size := len(indices)*3*math.prod(self.size)) > MAX_BYTES:
             raise VideoError(f'{self.path}: {len(indices)} frames of {self.size[1]} x {self.size[0]} fill {size >> 20} MB; at most {MAX_BYTES >> 20} are read at once')
-        try: return self._read(indices)
+        sorted_once, places = np.unique(indices, return_inverse=True)                          # a decoder asked to go back starts anew each time
+        try:
+            found = self._read(sorted_once)
+            return found if len(found) == len(indices) and (places[1:] > places[:-1]).all() else found[places]
         except (VideoError, IndexError, MemoryError): raise
         except Exception as e: raise VideoError(f'{self.path}: its frames cannot be decoded ({_first_line(e)})') from None
 
     def _check_count(self):
         "Raise VideoError where the file cannot hold the frames that it promises."
-        empty, packets = _empty_packets(str(self.path), self.path.stat().st_mtime_ns)
+        empty, packets = self._empty, self._packets
         advice = 'python -m adafocus.check finds how many truly decode, and lets them be used'
         if empty: raise VideoError(f'{self.path}: {empty} of its {packets} frames have no picture in them; {advice}')
         if self.info.frames > self._count*1.02 + 2:
             raise VideoError(f'{self.path}: it declares {self.info.frames} frames, but {self._count} are there; {advice}')
 
     def _open(self, resize:bool)->int: raise NotImplementedError
-    def _read(self, indices): raise NotImplementedError
+    def _read(self, indices): raise NotImplementedError              # sorted, each once
     def close(self): pass
     def __enter__(self): return self
     def __exit__(self, *_): self.close()
 
-@lru_cache(100_000)
-def _empty_packets(path, _modified): return empty_packets(path)
+def examine(path:str|Path)->tuple[VideoInfo,int,int,int]: # info, quarter turns clockwise to show it, packets without a picture, all packets
+    "All that is found out about a file before it is decoded; remembered until the file changes. Raises VideoError."
+    try: return _examine(str(path), os.stat(path).st_mtime_ns)
+    except OSError as e: raise VideoError(f'{path}: cannot be read ({e.strerror})') from None
 
 @lru_cache(100_000)
-def _turns(path, kind):
-    "Quarter turns clockwise with which frames are shown: a telephone films lying and says so in the file."
+def _examine(path, _modified):
+    info = probe(path)
+    return info, _turns(path) if info.container == 'mov' else 0, *empty_packets(path)
+
+def _turns(path):
+    "A telephone films lying and says so in the file; PyAV tells it with the first frame."
     import av
-    if kind != 'mov': return 0
+    if not _has_matrix(path): return 0
     try:
-        with av.open(path, format=kind) as container:
-            container.streams.video[0].codec_context.thread_count = 1
-            return _frame_turns(next(container.decode(video=0)))
+        with av.open(path, format='mov') as container: return _frame_turns(next(container.decode(video=0)))
     except (av.FFmpegError, StopIteration, LookupError): return 0                          # opening it says what is wrong
+
+def _has_matrix(path):
+    "Does a track of this mp4 say that it is to be turned? Spares most files the decoding of a frame."
+    with open(path, 'rb') as f:
+        while len(head := f.read(8)) == 8:
+            size = int.from_bytes(head[:4], 'big')
+            if head[4:] == b'moov': break
+            if size == 1: size, head = int.from_bytes(f.read(8), 'big'), head + bytes(8)
+            if size < len(head): return True                                               # to the end, or nonsense: look
+            f.seek(size - len(head), os.SEEK_CUR)
+        moov = f.read(min(size, 1 << 26)) if head[4:] == b'moov' else b''
+    plain = b'\0\1' + bytes(14) + b'\0\1' + bytes(14) + b'@'                              # 1 0 0, 0 1 0, 0 0 1
+    return any(moov[at.start() + (40 if moov[at.start() + 4] == 0 else 52) + 4:][:33] != plain for at in re.finditer(b'tkhd', moov))
 
 def _frame_turns(frame): return round(-frame.rotation/90) % 4
 
@@ -208,18 +229,22 @@ class DecordReader(VideoReader):
     def _read(self, indices): return self._reader.get_batch(indices).asnumpy()
     def close(self): self._reader = None
 
-# %% ../../nbs/07_video.ipynb #9dc4faa5
+# %% ../../nbs/07_video.ipynb #2f739b6d
 def decoded_frames(path:str|Path)->Iterator: # of av.VideoFrame, in the order in which they are shown
     "Decode a whole video, one frame at a time. Raises VideoError where that is not possible, when it comes to it."
     import av
     _, container, stream = _open_container(path)
     with container:
         stream.thread_type, stream.codec_context.thread_count = 'NONE', 1                        # in slices, corrupt frames are not marked
-        try:
-            for k, frame in enumerate(container.decode(stream)):
-                _check_pixels(f'{path}, frame {k}', frame.height, frame.width)
-                yield frame
-        except (av.FFmpegError, MemoryError) as e: raise VideoError(f'{path}: its frames cannot be decoded ({_first_line(e)})') from None
+        def all_of_them():
+            try: yield from container.decode(stream)
+            except (av.FFmpegError, MemoryError) as e:
+                try: yield from stream.codec_context.decode(None)                                # good frames that it still holds back
+                except av.FFmpegError: pass
+                raise VideoError(f'{path}: its frames cannot be decoded ({_first_line(e)})') from None
+        for k, frame in enumerate(all_of_them()):
+            _check_pixels(f'{path}, frame {k}', frame.height, frame.width)
+            yield frame
 
 def frame_pixels(frame, size:tuple[int,int])->np.ndarray: # (H, W, 3) uint8 RGB
     "The pixels of an av.VideoFrame as it is shown, scaled to a size."
@@ -230,18 +255,17 @@ def frame_pixels(frame, size:tuple[int,int])->np.ndarray: # (H, W, 3) uint8 RGB
 
 class PyAVReader(VideoReader):
     "Through PyAV, which carries a current FFmpeg: from the start, frame by frame."
-    def _open(self, resize): return _empty_packets(str(self.path), self.path.stat().st_mtime_ns)[1]
+    def _open(self, resize): return self._packets
 
     def _read(self, indices):
-        out, where = np.empty((len(indices), *self.size, 3), np.uint8), {}
-        for k, n in enumerate(indices): where.setdefault(int(n), []).append(k)
+        out, k = np.empty((len(indices), *self.size, 3), np.uint8), 0
+        if not len(indices): return out
         for n, frame in enumerate(decoded_frames(self.path)):
-            if n in where:
-                if frame.is_corrupt: raise VideoError(f'{self.path}: frame {n} is corrupt')
-                out[where.pop(n)] = frame_pixels(frame, self.size)
-            if not where: return out
-        if where: raise VideoError(f'{self.path}: frame {min(where)} cannot be decoded; it ends before')
-        return out
+            if n < indices[k]: continue
+            if frame.is_corrupt: raise VideoError(f'{self.path}: frame {n} is corrupt')
+            out[k] = frame_pixels(frame, self.size)
+            if (k := k + 1) == len(indices): return out
+        raise VideoError(f'{self.path}: frame {indices[k]} cannot be decoded; it ends before')
 
 # %% ../../nbs/07_video.ipynb #a44a7508
 class TorchCodecReader(VideoReader):
@@ -262,7 +286,7 @@ class TorchCodecReader(VideoReader):
 
     def close(self): self._reader = None
 
-# %% ../../nbs/07_video.ipynb #57bf0dd5
+# %% ../../nbs/07_video.ipynb #cfb5d2c4
 IMAGE_SUFFIXES = {'.jpg', '.jpeg', '.png', '.webp'}
 _NOT_FRAMES = re.compile(r'flow|depth|mask', re.I)
 
@@ -299,9 +323,8 @@ class FrameFolder(VideoReader):
         return height, width
 
     def _read(self, indices):
-        out, where = np.empty((len(indices), *self.size, 3), np.uint8), {}
-        for k, n in enumerate(indices): where.setdefault(int(n), []).append(k)
-        for n, ks in where.items(): out[ks] = self._image(n)
+        out = np.empty((len(indices), *self.size, 3), np.uint8)
+        for k, n in enumerate(indices): out[k] = self._image(int(n))
         return out
 
     def _image(self, n):
@@ -314,7 +337,7 @@ class FrameFolder(VideoReader):
         try: return decode_image(torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.RGB).permute(1, 2, 0).numpy()
         except RuntimeError as e: raise VideoError(f'{self.path/self.names[n]}: cannot be decoded ({_first_line(e)})') from None
 
-# %% ../../nbs/07_video.ipynb #aa3f5e2f
+# %% ../../nbs/07_video.ipynb #96922888
 DECODERS: dict[str, Callable[..., VideoReader]] = dict(decord=DecordReader, pyav=PyAVReader, torchcodec=TorchCodecReader)
 
 def open_video(path:str|Path,              # a video file, or a folder of frames
@@ -325,5 +348,5 @@ def open_video(path:str|Path,              # a video file, or a folder of frames
     "Open a video to read frames from it. Raises VideoError for what cannot be read or not be trusted."
     if decoder not in DECODERS: raise ValueError(f'decoder is {decoder!r}; it may be {", ".join(DECODERS)}')
     if Path(path).is_dir(): return FrameFolder(path, shorter_side, frames)
-    if decoder == 'decord' and probe(path) and _turns(str(path), sniff(path)): decoder = 'pyav'            # decord fails on frames that have to be turned
+    if decoder == 'decord' and examine(path)[1]: decoder = 'pyav'                         # decord fails on frames that have to be turned
     return DECODERS[decoder](path, shorter_side, frames)
