@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from .video import MAX_BYTES, VideoError, VideoInfo, decoded_frames, open_video, examine, probe
 
-# %% ../../nbs/08_guard.ipynb #23081012
+# %% ../../nbs/08_guard.ipynb #79c08bef
 class DecoderDied(VideoError):
     "A file on which the decoder hangs or dies: to try again would cost as much again."
 
@@ -30,11 +30,12 @@ class _Server:
         return dict(frames=len(self.reader), size=self.reader.size, info=vars(self.reader.info))
 
     def read(self, indices):
-        found = self.reader.read(indices)
+        shape = len(indices), *self.reader.size, 3
+        size = math.prod(shape)
+        if size <= MAX_BYTES: self.shared = _mapped(self.memory, self.shared, size, grow=True)
+        self.reader.read(indices, self.shared[:size].reshape(shape) if size <= MAX_BYTES else None)
         self.complain(self.reader.path)
-        self.shared = _mapped(self.memory, self.shared, found.nbytes, grow=True)
-        self.shared[:found.nbytes] = found.reshape(-1)
-        return dict(shape=found.shape)
+        return dict(shape=shape)
 
     def import_torchcodec(self):
         "It brings PyTorch along, whose size is not a video's fault."
@@ -106,7 +107,7 @@ def _serve(requests, answers, memory, log, limit_mb):
         except (VideoError, IndexError, ValueError) as e: answer(dict(error=str(e), kind=type(e).__name__))
         except MemoryError: answer(dict(error=f'{args[0] if what == "open" else server.reader.path}: needs more memory than the {limit_mb} MB that decoding may take', kind='VideoError'))
 
-# %% ../../nbs/08_guard.ipynb #8df98dbf
+# %% ../../nbs/08_guard.ipynb #263592db
 class DecodeProcess:
     "A process that decodes, started when it is first needed, and again after it has died."
     def __init__(self,
@@ -132,10 +133,12 @@ class DecodeProcess:
             if 'done' in found: return found['done']
             if 'error' in found: raise {'IndexError': IndexError, 'ValueError': ValueError}.get(found['kind'], VideoError)(found['error'])
 
-    def frames(self, shape:tuple[int,...])->np.ndarray: # uint8, a copy
+    def frames(self, shape:tuple[int,...], out:np.ndarray|None=None)->np.ndarray: # uint8, a copy
         "What the last `read` left in the shared memory."
         self._shared = _mapped(self._memory, self._shared, math.prod(shape))
-        return self._shared[:math.prod(shape)].reshape(shape).copy()
+        if out is None: out = np.empty(shape, np.uint8)
+        np.copyto(out, self._shared[:math.prod(shape)].reshape(shape))
+        return out
 
     def _line(self, timeout=None):
         "An answer; None where none comes in time, b'' where the process is gone."
@@ -198,7 +201,7 @@ def _main(memory, log, limit_mb):
     os.dup2(2, 1)
     _serve(sys.stdin, answers, memory, log, limit_mb)
 
-# %% ../../nbs/08_guard.ipynb #cac5ba2e
+# %% ../../nbs/08_guard.ipynb #d4ceabd8
 class GuardedReader:
     "Frames of one video by their numbers, decoded in a process that may die of it. As a VideoReader, through `open_guarded`."
     def __init__(self, process:DecodeProcess, path:str|Path, decoder:str, shorter_side:int|None, frames:int|None):
@@ -207,9 +210,9 @@ class GuardedReader:
         self._count, self.size, self.info = found['frames'], tuple(found['size']), VideoInfo(**found['info'])
 
     def __len__(self): return self._count
-    def read(self, indices:np.ndarray|list[int])->np.ndarray: # as of a VideoReader
+    def read(self, indices:np.ndarray|list[int], out:np.ndarray|None=None)->np.ndarray: # as of a VideoReader
         "Decode these frames. Raises VideoError where one cannot be decoded, IndexError for a number out of range."
-        return self._process.frames(self._process.ask('read', self.path, np.asarray(indices, np.int64).tolist())['shape'])
+        return self._process.frames(self._process.ask('read', self.path, np.asarray(indices, np.int64).tolist())['shape'], out)
 
     def close(self):
         if self._process: self._process.ask('close', self.path)

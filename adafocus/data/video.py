@@ -126,7 +126,7 @@ def _has_slice(packet, width, codec):
         at += width + int.from_bytes(packet[at:at + width], 'big')
     return False
 
-# %% ../../nbs/07_video.ipynb #ec8c8382
+# %% ../../nbs/07_video.ipynb #2f8c3989
 def shown_size(height:int, width:int,
                shorter_side:int|None, # pixels it may have at most; None: any
               )->tuple[int,int]:      # height and width
@@ -153,6 +153,7 @@ class VideoReader:
     def __len__(self): return self._count
 
     def read(self, indices:np.ndarray|list[int], # frame numbers in 0..len-1, in any order, repeats allowed
+             out:np.ndarray|None=None,           # where to put them, if not into a new array
             )->np.ndarray:                       # (len(indices), H, W, 3) uint8 RGB
         "Decode these frames. Raises VideoError where one cannot be decoded, IndexError for a number out of range."
         indices = np.asarray(indices, dtype=np.int64)
@@ -162,9 +163,10 @@ class VideoReader:
         if (size := len(indices)*3*math.prod(self.size)) > MAX_BYTES:
             raise VideoError(f'{self.path}: {len(indices)} frames of {self.size[1]} x {self.size[0]} fill {size >> 20} MB; at most {MAX_BYTES >> 20} are read at once')
         sorted_once, places = np.unique(indices, return_inverse=True)                          # a decoder asked to go back starts anew each time
+        if out is None: out = np.empty((len(indices), *self.size, 3), np.uint8)
         try:
-            found = self._read(sorted_once)
-            return found if len(found) == len(indices) and (places[1:] > places[:-1]).all() else found[places]
+            for k, frame in enumerate(self._read(sorted_once) if len(indices) else ()): out[places == k] = frame
+            return out
         except (VideoError, IndexError, MemoryError): raise
         except Exception as e: raise VideoError(f'{self.path}: its frames cannot be decoded ({_first_line(e)})') from None
 
@@ -177,7 +179,7 @@ class VideoReader:
             raise VideoError(f'{self.path}: it declares {self.info.frames} frames, but {self._count} are there; {advice}')
 
     def _open(self, resize:bool)->int: raise NotImplementedError
-    def _read(self, indices): raise NotImplementedError              # sorted, each once
+    def _read(self, indices): raise NotImplementedError              # of numbers that are sorted, each once: the frames, one after the other
     def close(self): pass
     def __enter__(self): return self
     def __exit__(self, *_): self.close()
@@ -229,7 +231,7 @@ class DecordReader(VideoReader):
     def _read(self, indices): return self._reader.get_batch(indices).asnumpy()
     def close(self): self._reader = None
 
-# %% ../../nbs/07_video.ipynb #2f739b6d
+# %% ../../nbs/07_video.ipynb #3b542310
 def decoded_frames(path:str|Path)->Iterator: # of av.VideoFrame, in the order in which they are shown
     "Decode a whole video, one frame at a time. Raises VideoError where that is not possible, when it comes to it."
     import av
@@ -258,16 +260,15 @@ class PyAVReader(VideoReader):
     def _open(self, resize): return self._packets
 
     def _read(self, indices):
-        out, k = np.empty((len(indices), *self.size, 3), np.uint8), 0
-        if not len(indices): return out
+        k = 0
         for n, frame in enumerate(decoded_frames(self.path)):
             if n < indices[k]: continue
             if frame.is_corrupt: raise VideoError(f'{self.path}: frame {n} is corrupt')
-            out[k] = frame_pixels(frame, self.size)
-            if (k := k + 1) == len(indices): return out
+            yield frame_pixels(frame, self.size)
+            if (k := k + 1) == len(indices): return
         raise VideoError(f'{self.path}: frame {indices[k]} cannot be decoded; it ends before')
 
-# %% ../../nbs/07_video.ipynb #a44a7508
+# %% ../../nbs/07_video.ipynb #87b85478
 class TorchCodecReader(VideoReader):
     "Through torchcodec, which needs FFmpeg on the machine."
     def _open(self, resize):
@@ -282,11 +283,11 @@ class TorchCodecReader(VideoReader):
         from torchvision.transforms.v2 import functional as TF
         frames = self._reader.get_frames_at(indices.tolist()).data
         if frames.shape[2:] != self.size: frames = TF.resize(frames, list(self.size), antialias=True)
-        return np.ascontiguousarray(frames.permute(0, 2, 3, 1).numpy())
+        return frames.permute(0, 2, 3, 1).numpy()
 
     def close(self): self._reader = None
 
-# %% ../../nbs/07_video.ipynb #cfb5d2c4
+# %% ../../nbs/07_video.ipynb #71bc264e
 IMAGE_SUFFIXES = {'.jpg', '.jpeg', '.png', '.webp'}
 _NOT_FRAMES = re.compile(r'flow|depth|mask', re.I)
 
@@ -312,30 +313,36 @@ class FrameFolder(VideoReader):
         self.size = self._image_size(0)
         self.info = VideoInfo('folder', Path(self.names[0]).suffix[1:].lower(), len(self.names), *self.size, 0., 0.)
 
-    def _image_size(self, k):
+    def _image_size(self, k, data=None):
         from PIL import Image, UnidentifiedImageError
         path = self.path/self.names[k]
         try:
-            with Image.open(path) as image: width, height = image.size
+            if data and (found := _jpeg_size(data)): height, width = found
+            else:
+                with Image.open(path) as image: width, height = image.size
         except Image.DecompressionBombError: raise VideoError(f'{path}: the image is larger than {MAX_PIXELS/1e6:.1f} million pixels (8K)') from None
         except (OSError, ValueError, SyntaxError, UnidentifiedImageError) as e: raise VideoError(f'{path}: not an image that can be read ({_first_line(e)})') from None
         _check_pixels(path, height, width)
         return height, width
 
-    def _read(self, indices):
-        out = np.empty((len(indices), *self.size, 3), np.uint8)
-        for k, n in enumerate(indices): out[k] = self._image(int(n))
-        return out
+    def _read(self, indices): return (self._image(int(n)) for n in indices)
 
     def _image(self, n):
         import torch
         from torchvision.io import ImageReadMode, decode_image
-        if (size := self._image_size(n)) != self.size:
-            raise VideoError(f'{self.path/self.names[n]}: is {size[1]} x {size[0]}, the first frame {self.size[1]} x {self.size[0]}; they must be alike')
         data = (self.path/self.names[n]).read_bytes()
+        if (size := self._image_size(n, data)) != self.size:
+            raise VideoError(f'{self.path/self.names[n]}: is {size[1]} x {size[0]}, the first frame {self.size[1]} x {self.size[0]}; they must be alike')
         if data[:2] == b'\xff\xd8' and b'\xff\xd9' not in data[-1024:]: raise VideoError(f'{self.path/self.names[n]}: the image is cut off')
         try: return decode_image(torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.RGB).permute(1, 2, 0).numpy()
         except RuntimeError as e: raise VideoError(f'{self.path/self.names[n]}: cannot be decoded ({_first_line(e)})') from None
+def _jpeg_size(data):
+    "Height and width by the frame header of a JPEG, without a look at anything else; None where that is not found at once."
+    at = 2
+    while data[:2] == b'\xff\xd8' and at + 9 < len(data) and data[at] == 255:
+        kind, length = data[at + 1], int.from_bytes(data[at + 2:at + 4], 'big')
+        if 0xc0 <= kind <= 0xcf and kind not in (0xc4, 0xc8, 0xcc): return int.from_bytes(data[at + 5:at + 7], 'big'), int.from_bytes(data[at + 7:at + 9], 'big')
+        at += 2 + length
 
 # %% ../../nbs/07_video.ipynb #96922888
 DECODERS: dict[str, Callable[..., VideoReader]] = dict(decord=DecordReader, pyav=PyAVReader, torchcodec=TorchCodecReader)
