@@ -48,7 +48,7 @@ class ClassFolders(DatasetReader):
         if unknown := sorted({e.labels[0] for e in found} - classes): raise ValueError(f'{val} has classes that {self.root}/train lacks: {", ".join(unknown)}')
         return found
 
-# %% ../../nbs/13_datasets.ipynb #a4d96f53
+# %% ../../nbs/13_datasets.ipynb #7266b6f6
 @register_dataset('table')
 class Table(DatasetReader):
     "A .csv or .jsonl of path,label[,split]; in .jsonl a label may be a list."
@@ -57,7 +57,7 @@ class Table(DatasetReader):
             raise ValueError(f'{self.root} is not a file that ends in .csv or .jsonl; a table must be one')
         rows = list(read_table(self.root, dict(path=True, label=True, split=False)))
         for where, row in rows:
-            if not isinstance(row['path'], str): raise ValueError(f'{where}: path is {str(row["path"])[:60]!r}; it must be text')
+            if not isinstance(row['path'], str): raise ValueError(f'{where}: path is {row["path"]!r:.60}; it must be text')
         paths = paths_in(self.root.parent, [row['path'] for _, row in rows])
         return [Entry(path, _label_names(row['label'], where), split_name(row.get('split'), where), row['path'], where)
                 for path, (where, row) in zip(paths, rows)]
@@ -65,7 +65,7 @@ class Table(DatasetReader):
 def _label_names(label, where):
     labels = label if isinstance(label, list) else [label]
     for x in labels:
-        if isinstance(x, bool) or not isinstance(x, (str, int)) or x == '': raise ValueError(f'{where}: label is {str(label)[:60]!r}; it must be a name or a number' + (', or a list of such' if where.rsplit(':', 1)[0].endswith('l') else ''))
+        if isinstance(x, bool) or not isinstance(x, (str, int)) or x == '': raise ValueError(f'{where}: label is {label!r:.60}; it must be a name or a number' + (', or a list of such' if where.rsplit(':', 1)[0].endswith('l') else ''))
     if not labels: raise ValueError(f'{where}: has no label; it must have at least one')
     return tuple(str(x) for x in labels)
 
@@ -146,9 +146,9 @@ class FCVID(Lists):
     "FCVID: lists of path,frames,label[,label...]."
     several = True
 
-# %% ../../nbs/13_datasets.ipynb #8906c3c1
+# %% ../../nbs/13_datasets.ipynb #286593ca
 def _expect(ok, where, what, found):
-    if not ok: raise ValueError(f'{where}: {what}, but is {str(found)[:60]!r}')
+    if not ok: raise ValueError(f'{where}: {what}, but is {found!r:.60}')
 
 @register_dataset('activitynet')
 class ActivityNet(DatasetReader):

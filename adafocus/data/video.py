@@ -7,8 +7,8 @@ __all__ = ['MAX_PIXELS', 'MAX_BYTES', 'IMAGE_SUFFIXES', 'DECODERS', 'write_video
            'empty_packets', 'shown_size', 'VideoReader', 'examine', 'DecordReader', 'decoded_frames', 'frame_pixels',
            'PyAVReader', 'TorchCodecReader', 'frame_files', 'FrameFolder', 'open_video']
 
-# %% ../../nbs/07_video.ipynb #998ca6b6
-import math, os, re
+# %% ../../nbs/07_video.ipynb #8ed7e8e2
+import io, math, os, re, warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -100,7 +100,7 @@ def probe(path:str|Path)->VideoInfo:
 
 def _first_line(error): return str(error).strip().split('\n')[0].split('] ')[-1][:200] or type(error).__name__
 
-# %% ../../nbs/07_video.ipynb #1c468302
+# %% ../../nbs/07_video.ipynb #0bdea329
 def empty_packets(path:str|Path)->tuple[int,int]: # packets with no picture in them, and all; (0, all) for codecs that are not looked into
     "Count the packets of a video that hold no coded picture. Nothing is decoded. Raises VideoError."
     import av
@@ -114,19 +114,26 @@ def empty_packets(path:str|Path)->tuple[int,int]: # packets with no picture in t
             for packet in container.demux(stream):
                 if packet.size and not packet.is_discard:
                     count += 1
-                    empty += looks and not _has_slice(bytes(packet), width, name)
+                    empty += looks and not _has_picture(bytes(packet), width, name)
         except av.FFmpegError as e: raise VideoError(f'{path}: cannot be read to its end ({_first_line(e)})') from None
         return empty, count
 
-def _has_slice(packet, width, codec):
-    at = 0
-    while at + width < len(packet):
-        first = packet[at + width]
-        if first < 128 and (first & 31 in (1, 2, 5) if codec == 'h264' else first >> 1 < 32): return True
-        at += width + int.from_bytes(packet[at:at + width], 'big')
-    return False
+_SLICES = dict(h264={1, 2, 5}, hevc={*range(32)})
+_KNOWN = dict(h264={*range(1, 16), 19, 20, 21}, hevc={*range(41)})                      # kinds of units that the standards define
 
-# %% ../../nbs/07_video.ipynb #2f8c3989
+def _has_picture(packet, width, codec):
+    "Is a packet a list of units of known kinds, some of them slices?"
+    at, slices = 0, 0
+    while at + width < len(packet):
+        first, length = packet[at + width], int.from_bytes(packet[at:at + width], 'big')
+        kind = first & 31 if codec == 'h264' else first >> 1
+        if first > 127 or kind not in _KNOWN[codec]: return False
+        if codec == 'h264' and kind == 12 and length > 1 and packet[at + width + 1] != 255: return False    # filling that is none
+        slices += kind in _SLICES[codec]
+        at += width + length
+    return at == len(packet) and slices > 0
+
+# %% ../../nbs/07_video.ipynb #f5d5c8b6
 def shown_size(height:int, width:int,
                shorter_side:int|None, # pixels it may have at most; None: any
               )->tuple[int,int]:      # height and width
@@ -174,7 +181,7 @@ class VideoReader:
         "Raise VideoError where the file cannot hold the frames that it promises."
         empty, packets = self._empty, self._packets
         advice = 'python -m adafocus.check finds how many truly decode, and lets them be used'
-        if empty: raise VideoError(f'{self.path}: {empty} of its {packets} frames have no picture in them; {advice}')
+        if empty: raise VideoError(f'{self.path}: {empty} of its {packets} frames hold no picture, or only part of one; {advice}')
         if self.info.frames > self._count*1.02 + 2:
             raise VideoError(f'{self.path}: it declares {self.info.frames} frames, but {self._count} are there; {advice}')
 
@@ -287,7 +294,7 @@ class TorchCodecReader(VideoReader):
 
     def close(self): self._reader = None
 
-# %% ../../nbs/07_video.ipynb #71bc264e
+# %% ../../nbs/07_video.ipynb #4b6dec26
 IMAGE_SUFFIXES = {'.jpg', '.jpeg', '.png', '.webp'}
 _NOT_FRAMES = re.compile(r'flow|depth|mask', re.I)
 
@@ -328,14 +335,23 @@ class FrameFolder(VideoReader):
     def _read(self, indices): return (self._image(int(n)) for n in indices)
 
     def _image(self, n):
-        import torch
-        from torchvision.io import ImageReadMode, decode_image
         data = (self.path/self.names[n]).read_bytes()
         if (size := self._image_size(n, data)) != self.size:
             raise VideoError(f'{self.path/self.names[n]}: is {size[1]} x {size[0]}, the first frame {self.size[1]} x {self.size[0]}; they must be alike')
         if data[:2] == b'\xff\xd8' and b'\xff\xd9' not in data[-1024:]: raise VideoError(f'{self.path/self.names[n]}: the image is cut off')
-        try: return decode_image(torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.RGB).permute(1, 2, 0).numpy()
-        except RuntimeError as e: raise VideoError(f'{self.path/self.names[n]}: cannot be decoded ({_first_line(e)})') from None
+        try: return _image_decoder()(data)
+        except (RuntimeError, OSError) as e: raise VideoError(f'{self.path/self.names[n]}: cannot be decoded ({_first_line(e)})') from None
+@lru_cache(1)
+def _image_decoder():
+    "From bytes to (H, W, 3) uint8: torchvision's decoder, a third faster than Pillow's, as long as torchvision has one."
+    import torch
+    try: from torchvision.io import ImageReadMode, decode_image
+    except ImportError:
+        from PIL import Image
+        return lambda data: np.asarray(Image.open(io.BytesIO(data)).convert('RGB'))
+    warnings.filterwarnings('ignore', 'The image decoding and encoding', DeprecationWarning)
+    return lambda data: decode_image(torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.RGB).permute(1, 2, 0).numpy()
+
 def _jpeg_size(data):
     "Height and width by the frame header of a JPEG, without a look at anything else; None where that is not found at once."
     at = 2
@@ -344,7 +360,7 @@ def _jpeg_size(data):
         if 0xc0 <= kind <= 0xcf and kind not in (0xc4, 0xc8, 0xcc): return int.from_bytes(data[at + 5:at + 7], 'big'), int.from_bytes(data[at + 7:at + 9], 'big')
         at += 2 + length
 
-# %% ../../nbs/07_video.ipynb #96922888
+# %% ../../nbs/07_video.ipynb #8f5091a1
 DECODERS: dict[str, Callable[..., VideoReader]] = dict(decord=DecordReader, pyav=PyAVReader, torchcodec=TorchCodecReader)
 
 def open_video(path:str|Path,              # a video file, or a folder of frames
@@ -355,5 +371,7 @@ def open_video(path:str|Path,              # a video file, or a folder of frames
     "Open a video to read frames from it. Raises VideoError for what cannot be read or not be trusted."
     if decoder not in DECODERS: raise ValueError(f'decoder is {decoder!r}; it may be {", ".join(DECODERS)}')
     if Path(path).is_dir(): return FrameFolder(path, shorter_side, frames)
-    if decoder == 'decord' and examine(path)[1]: decoder = 'pyav'                         # decord fails on frames that have to be turned
+    if decoder == 'decord':
+        info, turns, *_ = examine(path)
+        if turns or (frames is not None and frames < info.frames): decoder = 'pyav'           # decord fails on frames that have to be turned, and on good ones before bad
     return DECODERS[decoder](path, shorter_side, frames)
