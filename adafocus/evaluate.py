@@ -69,7 +69,7 @@ def evaluate(model:AdaFocus,            # prepared by accelerate or not
                 keeper.add(accelerator.gather(keeper.score(out.logits, out.positions, batch)))
     return {name: keeper.scores() for name, keeper in keepers.items()}, failures
 
-# %% ../nbs/22_evaluate.ipynb #3f59949f
+# %% ../nbs/22_evaluate.ipynb #1dcd83ae
 def summarise(scores:dict[str,Scores])->dict:
     "Accuracies after every frame and shares of looking by policy, as plain numbers in 0..1."
     listed = lambda values: [round(float(x), 6) for x in values]
@@ -86,7 +86,7 @@ def table(summary:dict, feature_reuse:bool)->str: # lines to print
     steps = shown_steps(len(summary['learned'][metric]))
     looking = [k for k in ('centre_inside', 'box_inside') if k in summary['learned']]
     after = ' after t frames' if steps[-1] > 1 else ''
-    top5 = metric == 'accuracy'
+    top5 = metric == 'accuracy' and any(s['top5'][-1] < 1 for s in summary.values())          # with five classes or fewer it says nothing
     lines = [f'{metric[0].upper()}{metric[1:]} in %{after}; e_G is {"also" if feature_reuse else "not"} used for recognition',
              f'{"policy":10}' + ''.join(f'{f"t={t}" if after else "video":>8}' for t in steps) + '   top-5'*top5 + ''.join(f'{k.replace("_", " "):>16}' for k in looking)]
     for name, s in summary.items():
@@ -207,7 +207,7 @@ def evaluate_run(run:str|Path,
               (f'; {found["missing"]} of all videos of this dataset are missing' if found['missing'] else ''))
     return scores, data, config
 
-# %% ../nbs/22_evaluate.ipynb #8d08abf7
+# %% ../nbs/22_evaluate.ipynb #d369523e
 def run_of_checkpoint(source:Path,              # a released checkpoint, or the folder of a run
                       data:str|None,            # what to evaluate on; None: the run's own
                       accelerator:Accelerator,
@@ -224,7 +224,7 @@ def run_of_checkpoint(source:Path,              # a released checkpoint, or the 
     m, d = config.model, config.data
     model = load_run(source)[0] if source.is_dir() else load_official(source, m.patch_size, m.focus_frames, m.frame_size)
     own = source.is_dir() and (data is None or data == d.data or d.data and Path(data).exists() and Path(data).resolve() == Path(d.data).resolve())
-    config = replace(config, out=out, data=d if own else replace(d, data=data, val_share=1.))
+    config = replace(config, out=out, data=d if own else replace(d, data=data, manifest=None, val_share=1.))
     with accelerator.local_main_process_first(): classes = open_run_data(config).classes
     trained = load_config(source/'config.yaml').classes if source.is_dir() else classes
     if len(classes) != config.model.num_classes or classes != trained:
