@@ -6,7 +6,7 @@
 __all__ = ['VARIANTS', 'PlainAdaFocus', 'seconds', 'measure', 'comparison_table', 'make_clips', 'make_frame_folders', 'raw_rate',
            'loader_rate', 'loader_memory', 'memory_slope', 'measure_data', 'measure_memory', 'main']
 
-# %% ../nbs/24_bench.ipynb #a5dca3a1
+# %% ../nbs/24_bench.ipynb #bb27fe1c
 import json, os, tempfile, time
 from collections.abc import Callable
 from multiprocessing import get_context
@@ -18,7 +18,8 @@ from torch import Tensor
 from .data.loading import SampleConfig, build_loader
 from .data.records import Video
 from .data.sampling import segment_indices
-from .data.video import frame_files, write_video
+from .data.files import write_video
+from .data.video import frame_files
 from .evaluate import prepare_cpu
 from .losses import adafocus_loss
 from .model import AdaFocus, AdaFocusOutput, ModelConfig

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['check_video', 'videos_of', 'check_data', 'summary', 'main']
 
-# %% ../nbs/28_check.ipynb #685c0d0f
+# %% ../nbs/28_check.ipynb #e2754b60
 import fcntl, json, os, sys, threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -17,7 +17,8 @@ from .data.datasets import DATASETS, kind_of_data, videos_below
 from .data.guard import DecodeProcess
 from .data.records import VideoData, Video, fingerprint, manifest_path, read_manifest
 from .data.sampling import segment_indices
-from .data.video import FrameFolder, VideoError
+from .data.files import VideoError
+from .data.video import FrameFolder
 
 # %% ../nbs/28_check.ipynb #bfa02df0
 def check_video(video:Video,
@@ -52,7 +53,7 @@ def _check_folder(path, mode):
         for k in range(len(reader)): reader.read([k])
     return dict(found, frames_decoded=len(reader), frames_corrupt=0, frames_good=len(reader))
 
-# %% ../nbs/28_check.ipynb #51ac5ec7
+# %% ../nbs/28_check.ipynb #b5ad11a7
 def videos_of(spec:str # what `--data` takes, or any folder with videos in it
              )->tuple[Path, VideoData]: # the root, and its videos
     "All videos of a dataset, whatever a manifest says. Raises ValueError."
@@ -98,6 +99,7 @@ def check_data(spec:str,                 # what `--data` takes, or any folder wi
         os.replace(partial, out)
     return out, rows, data
 
+# %% ../nbs/28_check.ipynb #828cf80b
 def _open_locked(out):
     try: file = out.open('a', encoding='utf-8')
     except OSError as e: raise ValueError(f'{out} cannot be written ({e.strerror}); choose another place with --out') from None

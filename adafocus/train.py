@@ -6,7 +6,7 @@
 __all__ = ['parameter_groups', 'cosine', 'save_checkpoint', 'load_checkpoint', 'LossNotFinite', 'BadVideos', 'train_epoch',
            'fit_to_data', 'train', 'main']
 
-# %% ../nbs/23_train.ipynb #5b9ca487
+# %% ../nbs/23_train.ipynb #17756444
 import json, math, os, shutil, sys, time
 from collections.abc import Iterable
 from dataclasses import replace
@@ -20,7 +20,7 @@ from .config import Config, TrainConfig, load_config, parse_config, run_folder, 
 from .data.datasets import VideoData, describe_gaps
 from .data.loading import build_loader
 from .data.transforms import model_inputs
-from .data.video import VideoError
+from .data.files import VideoError
 from .encoders import ENCODERS_WITH_WEIGHTS, WeightsUnavailable
 from .evaluate import VideosUnreadable, default_workers, evaluate, finish, new_run_folder, open_run_data, prepare_cpu, save_weights, tell_gaps
 from .losses import adafocus_loss

@@ -15,7 +15,8 @@ from adafocus.check import check_data
 from adafocus.data.guard import DecodeProcess, open_guarded
 from adafocus.data.loading import SampleConfig, VideoDataset
 from adafocus.data.records import Video
-from adafocus.data.video import VideoError, open_video, write_video
+from adafocus.data.files import VideoError, write_video
+from adafocus.data.video import open_video
 
 DECODERS = 'decord', 'pyav'
 

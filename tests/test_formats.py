@@ -15,7 +15,8 @@ from torchvision.io import write_jpeg
 from adafocus.check import check_data
 from adafocus.config import load_config, preset
 from adafocus.data.datasets import DATASETS, open_data, open_dataset
-from adafocus.data.video import open_video, write_video
+from adafocus.data.files import write_video
+from adafocus.data.video import open_video
 from adafocus.evaluate import evaluate_run
 from adafocus.train import train
 
