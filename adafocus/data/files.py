@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MAX_PIXELS', 'MAX_BYTES', 'write_video', 'VideoError', 'sniff', 'VideoInfo', 'check_pixels', 'open_container',
-           'probe', 'first_line', 'empty_packets', 'frame_turns', 'examine']
+           'probe', 'first_line', 'Packets', 'read_packets', 'frame_turns', 'examine']
 
 # %% ../../nbs/07_files.ipynb #1c978aa8
 import os, re
@@ -101,23 +101,35 @@ def first_line(error:Exception)->str:
     "What an error says, in a line."
     return str(error).strip().split('\n')[0].split('] ')[-1][:200] or type(error).__name__
 
-# %% ../../nbs/07_files.ipynb #aebcc607
-def empty_packets(path:str|Path)->tuple[int,int]: # packets with no picture in them, and all; (0, all) for codecs that are not looked into
-    "Count the packets of a video that hold no coded picture. Nothing is decoded. Raises VideoError."
+# %% ../../nbs/07_files.ipynb #e8bc591a
+@dataclass(frozen=True)
+class Packets:
+    "What is found in a video's packets."
+    count: int           # packets to be shown, which is frames
+    hidden: int          # packets that are decoded but not shown, where a video was cut without encoding it anew
+    empty: int           # with no picture in them; 0 for codecs that are not looked into
+    leading: bool        # after some key frame come frames that are shown before it (an open group of pictures)
+
+def read_packets(path:str|Path)->Packets:
+    "Look at all packets of a video. Nothing is decoded. Raises VideoError."
     import av
     _, container, stream = open_container(path)
     with container:
         name, setup = stream.codec_context.name, stream.codec_context.extradata or b''
         looks = name in ('h264', 'hevc') and setup[:1] == b'\1' and len(setup) > 21             # 1: units have lengths
         width = (setup[4] if name == 'h264' else setup[21]) % 4 + 1 if looks else 0            # bytes of a length
-        empty = count = 0
+        empty = count = hidden = 0
+        leading, key = False, None
         try:
             for packet in container.demux(stream):
-                if packet.size and not packet.is_discard:
+                if packet.size and packet.is_discard: hidden += 1
+                elif packet.size:
+                    if packet.is_keyframe: key = packet.pts if count + hidden else None             # what follows the first one cannot lead it
+                    elif key is not None and packet.pts is not None: leading = leading or packet.pts < key
                     count += 1
                     empty += looks and not _has_picture(bytes(packet), width, name)
         except av.FFmpegError as e: raise VideoError(f'{path}: cannot be read to its end ({first_line(e)})') from None
-        return empty, count
+        return Packets(count, hidden, empty, leading)
 
 _SLICES = dict(h264={1, 2, 5}, hevc={*range(32)})
 _KNOWN = dict(h264={*range(1, 16), 19, 20, 21}, hevc={*range(41)})                      # kinds of units that the standards define
@@ -134,12 +146,12 @@ def _has_picture(packet, width, codec):
         at += width + length
     return at == len(packet) and slices > 0
 
-# %% ../../nbs/07_files.ipynb #5542625e
+# %% ../../nbs/07_files.ipynb #4ffae939
 def frame_turns(frame)->int: # of an av.VideoFrame
     "Quarter turns clockwise with which a frame is shown."
     return round(-frame.rotation/90) % 4
 
-def examine(path:str|Path)->tuple[VideoInfo,int,int,int]: # info, quarter turns clockwise to show it, packets without a picture, all packets
+def examine(path:str|Path)->tuple[VideoInfo,Packets,int]: # and the quarter turns clockwise with which it is shown
     "All that is found out about a file before it is decoded; remembered until the file changes. Raises VideoError."
     try: return _examine(str(path), os.stat(path).st_mtime_ns)
     except OSError as e: raise VideoError(f'{path}: cannot be read ({e.strerror})') from None
@@ -147,7 +159,7 @@ def examine(path:str|Path)->tuple[VideoInfo,int,int,int]: # info, quarter turns 
 @lru_cache(100_000)
 def _examine(path, _modified):
     info = probe(path)
-    return info, _turns(path) if info.container == 'mov' else 0, *empty_packets(path)
+    return info, read_packets(path), _turns(path) if info.container == 'mov' else 0
 
 def _turns(path):
     "A telephone films lying and says so in the file; PyAV tells it with the first frame."

@@ -60,7 +60,7 @@ class _Server:
         if wrong := next((line for line in said.splitlines() if _COMPLAINTS.search(line)), None):
             raise VideoError(f'{path}: its frames are damaged ({wrong.decode(errors="replace").split("] ")[-1].strip()[:200]})')
 
-# %% ../../nbs/09_guard.ipynb #249155df
+# %% ../../nbs/09_guard.ipynb #690c5a93
 def _decode_all(path, tell):
     "What is found when every frame of a video is decoded, as numbers; `tell` is called with each frame's number."
     decoded = damaged = good = 0
@@ -73,7 +73,7 @@ def _decode_all(path, tell):
             sizes.add((frame.height, frame.width))
             tell(decoded)
     except VideoError as e: error = str(e)
-    empty = examine(path)[2] if not error else 0
+    empty = examine(path)[1].empty if not error else 0
     return dict(decoded=decoded, corrupt=max(damaged, empty), good=good, sizes=sorted(sizes), error=error)
 
 def _keep_memory():
@@ -108,7 +108,7 @@ def _serve(requests, answers, memory, log, limit_mb):
         except (VideoError, IndexError, ValueError) as e: answer(dict(error=str(e), kind=type(e).__name__))
         except MemoryError: answer(dict(error=f'{args[0] if what == "open" else server.reader.path}: needs more memory than the {limit_mb} MB that decoding may take', kind='VideoError'))
 
-# %% ../../nbs/09_guard.ipynb #210a5969
+# %% ../../nbs/09_guard.ipynb #95c7d117
 class _Process:
     "A process that reads requests and writes answers, with memory that both share, and a file for what else it says."
     def __init__(self,
@@ -162,6 +162,7 @@ class _Process:
         try: self.close()
         except Exception: pass                                                             # at the interpreter's end
 
+# %% ../../nbs/09_guard.ipynb #b77c9094
 def _mapped(memory, shared, size, grow=False):
     "The shared memory as an array of at least this size; mapped anew only when it has grown."
     if shared is not None and len(shared) >= size: return shared

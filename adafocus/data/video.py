@@ -25,7 +25,7 @@ def shown_size(height:int, width:int,
     if shorter_side is None or least <= shorter_side: return height, width
     return max(shorter_side, round(height*shorter_side/least)), max(shorter_side, round(width*shorter_side/least))
 
-# %% ../../nbs/08_video.ipynb #80338e5d
+# %% ../../nbs/08_video.ipynb #949f3191
 class VideoReader:
     "Frames of one video by their numbers. Subclasses decode; use them in a `with` block, through `open_video`."
     def __init__(self,
@@ -33,7 +33,7 @@ class VideoReader:
                  shorter_side:int|None=None, # pixels that the shorter side of a frame has at most; None: as it comes
                  frames:int|None=None,       # how many truly decode, where that is known; None: as many as the file says, after a look at it
                 ):
-        self.path, (self.info, turns, self._empty, self._packets) = Path(path), examine(path)
+        self.path, (self.info, self._packets, turns) = Path(path), examine(path)
         turned = turns % 2
         self.size = shown_size(*(self.info.height, self.info.width)[::-1 if turned else 1], shorter_side)   # height and width of what `read` gives
         self._count = self._open(shorter_side is not None)
@@ -63,10 +63,9 @@ class VideoReader:
 
     def _check_count(self):
         "Raise VideoError where the file cannot hold the frames that it promises."
-        empty, packets = self._empty, self._packets
         advice = 'python -m adafocus.check finds how many truly decode, and lets them be used'
-        if empty: raise VideoError(f'{self.path}: {empty} of its {packets} frames hold no picture, or only part of one; {advice}')
-        if self.info.frames > self._count*1.02 + 2:
+        if self._packets.empty: raise VideoError(f'{self.path}: {self._packets.empty} of its {self._packets.count} frames hold no picture, or only part of one; {advice}')
+        if self.info.frames > (self._count + self._packets.hidden)*1.02 + 2:
             raise VideoError(f'{self.path}: it declares {self.info.frames} frames, but {self._count} are there; {advice}')
 
     def _open(self, resize:bool)->int: raise NotImplementedError
@@ -89,7 +88,7 @@ class DecordReader(VideoReader):
     def _read(self, indices): return self._reader.get_batch(indices).asnumpy()
     def close(self): self._reader = None
 
-# %% ../../nbs/08_video.ipynb #27f808fc
+# %% ../../nbs/08_video.ipynb #99aac073
 def decoded_frames(path:str|Path)->Iterator: # of av.VideoFrame, in the order in which they are shown
     "Decode a whole video, one frame at a time. Raises VideoError where that is not possible, when it comes to it."
     import av
@@ -115,7 +114,7 @@ def frame_pixels(frame, size:tuple[int,int])->np.ndarray: # (H, W, 3) uint8 RGB
 
 class PyAVReader(VideoReader):
     "Through PyAV, which carries a current FFmpeg: from the start, frame by frame."
-    def _open(self, resize): return self._packets
+    def _open(self, resize): return self._packets.count
 
     def _read(self, indices):
         k = 0
@@ -213,7 +212,7 @@ def _jpeg_size(data):
         if 0xc0 <= kind <= 0xcf and kind not in (0xc4, 0xc8, 0xcc): return int.from_bytes(data[at + 5:at + 7], 'big'), int.from_bytes(data[at + 7:at + 9], 'big')
         at += 2 + length
 
-# %% ../../nbs/08_video.ipynb #8f5091a1
+# %% ../../nbs/08_video.ipynb #b29d6c24
 DECODERS: dict[str, Callable[..., VideoReader]] = dict(decord=DecordReader, pyav=PyAVReader, torchcodec=TorchCodecReader)
 
 def open_video(path:str|Path,              # a video file, or a folder of frames
@@ -224,7 +223,7 @@ def open_video(path:str|Path,              # a video file, or a folder of frames
     "Open a video to read frames from it. Raises VideoError for what cannot be read or not be trusted."
     if decoder not in DECODERS: raise ValueError(f'decoder is {decoder!r}; it may be {", ".join(DECODERS)}')
     if Path(path).is_dir(): return FrameFolder(path, shorter_side, frames)
-    if decoder == 'decord':
-        info, turns, *_ = examine(path)
-        if turns or (frames is not None and frames < info.frames): decoder = 'pyav'           # decord fails on frames that have to be turned, and on good ones before bad
+    info, packets, turns = examine(path)
+    unsure = turns or packets.leading or packets.hidden or (frames is not None and frames < info.frames)
+    if info.container in ('mpegts', 'mpeg') or (decoder == 'decord' and unsure): decoder = 'pyav'
     return DECODERS[decoder](path, shorter_side, frames)

@@ -1,0 +1,128 @@
+"The same index gives the same frame: from every decoder, in every order, in every kind of file."
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from adafocus.data.video import open_video
+
+FRAMES, BITS, BLOCK, HEIGHT = 80, 8, 16, 96
+
+
+def usable(decoder):
+    "Skip where a decoder cannot be used."
+    if decoder == 'torchcodec':
+        try: import torchcodec.decoders   # noqa: F401
+        except (ImportError, OSError, RuntimeError): pytest.skip('torchcodec, or the FFmpeg that it needs, is not installed')
+    return decoder
+
+
+def numbered(height=HEIGHT, width=BITS*BLOCK + 32):
+    "Frames that carry their number as a bar code in the upper third, over a picture that moves."
+    yy, xx = np.mgrid[:height, :width]
+    for n in range(FRAMES):
+        frame = np.stack([128 + 60*np.sin((xx + 2*n)/17), 128 + 60*np.sin((yy - n)/11), 120 + .3*xx], -1)
+        for bit in range(BITS): frame[:height//3, bit*BLOCK:(bit + 1)*BLOCK] = 255*(n >> bit & 1)
+        yield frame.clip(0, 255).astype(np.uint8)
+
+
+def numbers(frames):
+    "The numbers that frames carry."
+    row = np.asarray(frames)[:, 4:HEIGHT//3 - 4]
+    bits = np.stack([row[:, :, bit*BLOCK + 5:(bit + 1)*BLOCK - 5].mean((1, 2, 3)) > 128 for bit in range(BITS)], 1)
+    return (bits << np.arange(BITS)).sum(1)
+
+
+def encode(path, codec='libx264', size=(HEIGHT, BITS*BLOCK + 32), pix_fmt='yuv420p', start=0, variable=False, rotation=0, frames=FRAMES, **options):
+    "Write numbered frames."
+    options = dict(dict(crf='16', threads='1') if codec == 'libx264' else dict(deadline='realtime', crf='10', b='2M'), **{k: str(v) for k, v in options.items()})
+    with av.open(str(path), 'w') as container:
+        stream = container.add_stream(codec, rate=25, options=options)
+        stream.height, stream.width, stream.pix_fmt = *size, pix_fmt
+        if rotation: stream.set_display_rotation(rotation)
+        gaps = np.random.default_rng(0).integers(1, 5, frames) if variable else np.ones(frames, int)
+        if variable: stream.codec_context.time_base = Fraction(1, 100)
+        for pts, frame in zip(start + np.concatenate([[0], gaps.cumsum()]), list(numbered(*size))[:frames]):
+            picture = av.VideoFrame.from_ndarray(frame, format='rgb24').reformat(format=pix_fmt)
+            picture.pts = int(pts)
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+    return path
+
+
+FILES = dict(plain=('mp4', {}), variable_rate=('mp4', dict(variable=True)), b_frames=('mp4', dict(bf=3, preset='medium')), no_b_frames=('mp4', dict(bf=0)), every_frame_a_key=('mp4', dict(g=1)), keys_every_12=('mp4', dict(g=12, bf=2)),
+             one_key=('mp4', dict(g=250, bf=3)), open_gop=('mp4', {'g': 12, 'bf': 3, 'x264-params': 'open-gop=1'}), late_start=('mkv', dict(start=40)), odd_size=('mp4', dict(size=(HEIGHT + 1, BITS*BLOCK + 33), pix_fmt='yuv444p')),
+             one_frame=('mp4', dict(frames=1)), mkv=('mkv', dict(bf=2)), ts=('ts', dict(bf=2)), avi=('avi', dict(bf=0)), flv=('flv', {}), vp9=('webm', dict(codec='libvpx-vp9')))
+
+
+@pytest.fixture(scope='module')
+def made(tmp_path_factory):
+    here = tmp_path_factory.mktemp('frames')
+    return {name: encode(here/f'{name}.{suffix}', **options) for name, (suffix, options) in FILES.items()}
+
+
+@pytest.mark.parametrize('decoder', ['decord', 'pyav', 'torchcodec'])
+def test_frames_that_an_edit_hides_are_not_counted(made, tmp_path, decoder):
+    "A video cut without encoding it anew begins at a key frame, and says from where on it is to be shown."
+    with av.open(str(made['keys_every_12'])) as source, av.open(str(tmp_path/'cut.mp4'), 'w') as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        step = None
+        for packet in source.demux(video=0):
+            step = step or packet.duration
+            if packet.dts is None or packet.pts < 24*step: continue
+            packet.pts -= 33*step; packet.dts -= 33*step                    # shown from frame 33 on
+            packet.stream = stream
+            target.mux(packet)
+    with open_video(tmp_path/'cut.mp4', usable(decoder)) as reader:
+        got = numbers(reader.read(range(len(reader)))).tolist()
+    assert got == list(range(80 - len(got), 80)) and len(got) == 47
+
+
+def wrong(reader, rng, reads=6, each=12):
+    "How many of many frames, read in all orders, are not the ones asked for."
+    missed = 0
+    for k in range(reads):
+        asked = rng.integers(0, len(reader), each)
+        asked = (asked, np.sort(asked)[::-1], np.sort(asked))[k % 3]
+        missed += int((numbers(reader.read(asked)) != asked).sum())
+    return missed
+
+
+@pytest.mark.parametrize('decoder', ['decord', 'pyav', 'torchcodec'])
+@pytest.mark.parametrize('name', FILES)
+def test_the_frame_that_is_asked_for_is_the_one_that_comes(made, name, decoder):
+    with open_video(made[name], usable(decoder)) as reader:
+        assert len(reader) == (1 if name == 'one_frame' else FRAMES)
+        assert wrong(reader, np.random.default_rng(len(name))) == 0
+
+
+@pytest.mark.parametrize('name', FILES)
+@pytest.mark.parametrize('decoder', ['decord', 'torchcodec'])
+def test_decoders_agree_on_pixels(made, name, decoder):
+    every = [0] if name == 'one_frame' else range(0, FRAMES, 3)
+    for shorter_side, mean, within in ((None, 1, .99), (64, 2, .8)):
+        with open_video(made[name], usable(decoder), shorter_side) as one, open_video(made[name], 'pyav', shorter_side) as other:
+            far = np.abs(one.read(every).astype(int) - other.read(every))
+        assert far.mean() < mean and (far <= 3).mean() > within, (far.mean(), (far <= 3).mean())
+
+
+@pytest.mark.parametrize('rotation', [0, 90, 180, 270])
+@pytest.mark.parametrize('decoder', ['decord', 'pyav', 'torchcodec'])
+def test_turned_videos_are_upright(tmp_path, rotation, decoder):
+    path = encode(tmp_path/'turned.mp4', rotation=rotation, g=12)
+    with open_video(path, usable(decoder)) as reader:
+        frames = reader.read([50, 3, 20])
+        assert frames.shape[1:3] == reader.size == ((HEIGHT, BITS*BLOCK + 32), (BITS*BLOCK + 32, HEIGHT))[rotation//90 % 2]
+    back = [np.rot90(frames, k, (1, 2)) for k in range(4)]
+    assert [50, 3, 20] in [numbers(x).tolist() for x in back if x.shape[1] == HEIGHT]
+    with open_video(path, 'pyav') as reader: assert np.abs(reader.read([50, 3, 20]).astype(int) - frames).mean() < 1
+    with open_video(path, decoder, 48) as reader: assert min(reader.read([7]).shape[1:3]) == 48
+
+
+def test_a_control_a_reader_that_is_one_off_is_found(made):
+    class Late:
+        def __init__(self, reader): self.reader = reader
+        def __len__(self): return len(self.reader) - 1
+        def read(self, indices): return self.reader.read(np.asarray(indices) + 1)
+    with open_video(made['plain'], 'pyav') as reader: assert wrong(Late(reader), np.random.default_rng(0)) > 60
