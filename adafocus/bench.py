@@ -181,17 +181,18 @@ def memory_slope(found:list[tuple[int,float]], after:int=500)->float: # kB a vid
     count, megabytes = np.array([row for row in found if row[0] >= after]).T
     return float(np.polyfit(count, megabytes, 1)[0]*1024)
 
-# %% ../nbs/24_bench.ipynb #cb52d8d9
-def measure_data(workers:int, repeats:int=3)->None:
+# %% ../nbs/24_bench.ipynb #09857357
+def measure_data(workers:int, repeats:int=5)->None:
     "Print how fast the loader is against the plain libraries, the two in turns."
     with tempfile.TemporaryDirectory() as here:
         Path(here, 'frames').mkdir()
-        print(f'sixteen frames a video, {workers} processes; videos a second, the best of {repeats} rounds', flush=True)
+        print(f'sixteen frames a video, {workers} processes; videos a second, medians of {repeats} rounds', flush=True)
         for name, raw, paths in (('H.264 clips, 640 x 360, 10 s', 'decord', make_clips(here)*2), ('JPEG frames, 454 x 256', 'torchvision', make_frame_folders(Path(here, 'frames'))*8)):
             rounds = [(raw_rate(paths, workers), loader_rate(paths, workers), loader_rate(paths, workers, 0)) for _ in range(repeats)]
-            plain, ours, bare = map(max, zip(*rounds))
-            guarded = f', {bare:.1f} ({100*bare/plain:.0f}%) without the guard' if raw == 'decord' else ''
-            print(f'{name:32} {raw} {plain:7.1f}   loader {ours:7.1f} ({100*ours/plain:.0f}%){guarded}', flush=True)
+            plain, ours, bare = map(np.median, zip(*rounds))
+            share = lambda at: f'{100*np.median([r[at]/r[0] for r in rounds]):.0f}%'
+            guarded = f', {bare:.1f} ({share(2)}) without the guard' if raw == 'decord' else ''
+            print(f'{name:32} {raw} {plain:7.1f}   loader {ours:7.1f} ({share(1)}){guarded}', flush=True)
 
 def measure_memory(workers:int, out:Path|None)->None:
     "Print how the memory of a loader grows over 2,000 videos."

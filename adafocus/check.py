@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['check_video', 'videos_of', 'check_data', 'summary', 'main']
 
-# %% ../nbs/28_check.ipynb #e2754b60
+# %% ../nbs/28_check.ipynb #dc7c7447
 import fcntl, json, os, sys, threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -18,7 +18,7 @@ from .data.guard import DecodeProcess
 from .data.records import VideoData, Video, fingerprint, manifest_path, read_manifest
 from .data.sampling import segment_indices
 from .data.files import VideoError
-from .data.video import FrameFolder
+from .data.video import FrameFolder, check_decoder
 
 # %% ../nbs/28_check.ipynb #bfa02df0
 def check_video(video:Video,
@@ -53,7 +53,7 @@ def _check_folder(path, mode):
         for k in range(len(reader)): reader.read([k])
     return dict(found, frames_decoded=len(reader), frames_corrupt=0, frames_good=len(reader))
 
-# %% ../nbs/28_check.ipynb #b5ad11a7
+# %% ../nbs/28_check.ipynb #ae586cf0
 def videos_of(spec:str # what `--data` takes, or any folder with videos in it
              )->tuple[Path, VideoData]: # the root, and its videos
     "All videos of a dataset, whatever a manifest says. Raises ValueError."
@@ -74,6 +74,7 @@ def check_data(spec:str,                 # what `--data` takes, or any folder wi
                progress:bool=True,
               )->tuple[Path, list[dict], VideoData]: # the manifest, its rows, the dataset
     "Check a dataset and write its manifest. Raises ValueError for what cannot be done."
+    check_decoder(decoder)
     root, data = videos_of(spec)
     out, todo, rows, kept = Path(out or manifest_path(root)), [], [], {}
     names = {} if data.classes == [''] else {k: name for k, name in enumerate(data.classes)}

@@ -6,7 +6,7 @@
 __all__ = ['FrameCache', 'SampleConfig', 'sampled_frames', 'FramePool', 'Lent', 'PackedList', 'VideoDataset', 'EpochSampler',
            'collate', 'build_loader']
 
-# %% ../../nbs/15_loading.ipynb #6683ff0b
+# %% ../../nbs/15_loading.ipynb #2ea7a8c9
 import itertools, mmap, os, pickle, weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,8 +17,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 from .guard import DecoderDied, open_guarded
 from .records import Video
 from .sampling import frame_order, segment_indices
-from .transforms import evaluation_view, training_view
 from .files import VideoError
+from .transforms import evaluation_view, training_view
+from .video import check_decoder
 
 # %% ../../nbs/15_loading.ipynb #aad58a20
 class FrameCache:
@@ -236,7 +237,7 @@ class VideoDataset(_SampleMaker, Dataset):
         if video.boxes is not None: sample.update(self._boxes(video, view, at))
         return sample
 
-# %% ../../nbs/15_loading.ipynb #a3bd06bf
+# %% ../../nbs/15_loading.ipynb #0bd9c977
 class EpochSampler(Sampler):
     "Keys (epoch, number) of one pass over a dataset; call `set_epoch` before each."
     def __init__(self, length:int, shuffle:bool, seed:int=0):
@@ -247,10 +248,16 @@ class EpochSampler(Sampler):
         numbers = np.random.default_rng([self.seed, self.epoch]).permutation(self.length) if self.shuffle else range(self.length)
         return iter([(self.epoch, int(n)) for n in numbers])
 
+class _Sent:
+    "A small tensor on its way to another process: as plain bytes, where PyTorch would make a shared file for each."
+    def __init__(self, tensor:Tensor): self.tensor = tensor
+    def __reduce__(self): return torch.from_numpy, (self.tensor.numpy(),)
+
 def collate(samples:list[dict])->dict: # tensors with a batch dimension in front, and `failures`
     "Stack samples to a batch. Frames that are still to be cut and resized may differ in size; they become a list."
     uncut = ('frames', 'focus') if 'view' in samples[0] else ()
     batch = {name: [s[name] for s in samples] if name in uncut else torch.stack([s[name] for s in samples]) for name in samples[0] if name != 'failures'}
+    if get_worker_info(): batch = {name: _Sent(x) if isinstance(x, Tensor) and x.numel() < 50_000 else x for name, x in batch.items()}
     return dict(batch, failures=[f for s in samples for f in s['failures']])
 
 def build_loader(videos:Sequence[Video],
@@ -260,7 +267,8 @@ def build_loader(videos:Sequence[Video],
                  workers:int=0,      # processes that decode
                  cache_mb:int=0,     # memory for decoded short clips, in MB
                 )->DataLoader:       # its `sampler` is an EpochSampler
-    "Batches of videos."
+    "Batches of videos. ValueError where the decoder cannot be used."
+    check_decoder(config.decoder)
     cache = FrameCache(len(videos), cache_mb) if cache_mb else None
     pool = None
     if config.views_on_device and workers and get_start_method() == 'fork':

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['IMAGE_SUFFIXES', 'DECODERS', 'shown_size', 'VideoReader', 'DecordReader', 'decoded_frames', 'frame_pixels',
-           'PyAVReader', 'TorchCodecReader', 'frame_files', 'FrameFolder', 'open_video']
+           'PyAVReader', 'TorchCodecReader', 'frame_files', 'FrameFolder', 'check_decoder', 'open_video']
 
-# %% ../../nbs/08_video.ipynb #63030661
-import io, math, re, warnings
+# %% ../../nbs/08_video.ipynb #b6c7acdb
+import io, math, os, re, warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -25,7 +25,7 @@ def shown_size(height:int, width:int,
     if shorter_side is None or least <= shorter_side: return height, width
     return max(shorter_side, round(height*shorter_side/least)), max(shorter_side, round(width*shorter_side/least))
 
-# %% ../../nbs/08_video.ipynb #949f3191
+# %% ../../nbs/08_video.ipynb #62938a56
 class VideoReader:
     "Frames of one video by their numbers. Subclasses decode; use them in a `with` block, through `open_video`."
     def __init__(self,
@@ -56,7 +56,8 @@ class VideoReader:
         sorted_once, places = np.unique(indices, return_inverse=True)                          # a decoder asked to go back starts anew each time
         if out is None: out = np.empty((len(indices), *self.size, 3), np.uint8)
         try:
-            for k, frame in enumerate(self._read(sorted_once) if len(indices) else ()): out[places == k] = frame
+            for k, frame in enumerate(self._read(sorted_once) if len(indices) else ()):
+                for place in np.flatnonzero(places == k): out[place] = frame
             return out
         except (VideoError, IndexError, MemoryError): raise
         except Exception as e: raise VideoError(f'{self.path}: its frames cannot be decoded ({first_line(e)})') from None
@@ -125,13 +126,11 @@ class PyAVReader(VideoReader):
             if (k := k + 1) == len(indices): return
         raise VideoError(f'{self.path}: frame {indices[k]} cannot be decoded; it ends before')
 
-# %% ../../nbs/08_video.ipynb #79e1e443
+# %% ../../nbs/08_video.ipynb #2faaeb8b
 class TorchCodecReader(VideoReader):
     "Through torchcodec, which needs FFmpeg on the machine."
     def _open(self, resize):
-        try: from torchcodec.decoders import VideoDecoder
-        except (ImportError, OSError, RuntimeError) as e:
-            raise ValueError(f'decoder is torchcodec, which cannot be used here ({first_line(e)}); it may be decord or pyav') from None
+        from torchcodec.decoders import VideoDecoder
         try: self._reader = VideoDecoder(str(self.path), dimension_order='NCHW', num_ffmpeg_threads=1, seek_mode='exact')
         except Exception as e: raise VideoError(f'{self.path}: not a video that torchcodec can open ({first_line(e)})') from None
         return len(self._reader)
@@ -144,25 +143,26 @@ class TorchCodecReader(VideoReader):
 
     def close(self): self._reader = None
 
-# %% ../../nbs/08_video.ipynb #c8d5a96c
+# %% ../../nbs/08_video.ipynb #a46c762f
 IMAGE_SUFFIXES = {'.jpg', '.jpeg', '.png', '.webp'}
+_FRAME_NAME = re.compile(r'(?!\.)(.*?)(\d{1,18})(\.\w+)')
 _NOT_FRAMES = re.compile(r'flow|depth|mask', re.I)
 
 def frame_files(folder:str|Path)->list[str]: # names in the folder, in the order of their numbers
     "The files of a folder of frames. Raises VideoError where there are none, or it is not clear which."
-    try: names = [p for p in Path(folder).iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith('.')]
+    try: names = os.listdir(folder)
     except OSError as e: raise VideoError(f'{folder}: cannot be read ({e.strerror})') from None
     series = {}
-    for p in names:
-        if (found := re.fullmatch(r'(.*?)(\d{1,18})', p.stem)) and not _NOT_FRAMES.search(found[1]):
-            series.setdefault((found[1], p.suffix), []).append((int(found[2]), p.name))
+    for name in names:
+        if (found := _FRAME_NAME.fullmatch(name)) and found[3].lower() in IMAGE_SUFFIXES and not _NOT_FRAMES.search(found[1]):
+            series.setdefault((found[1], found[3]), []).append((int(found[2]), name))
     if not series: raise VideoError(f'{folder}: holds no frames; there must be images with a number at the end of their names, as img_00001.jpg')
     sizes = Counter({key: len(found) for key, found in series.items()}).most_common(2)
     if len(sizes) == 2 and sizes[0][1] == sizes[1][1]:
         raise VideoError(f'{folder}: holds two series of frames of the same length, {"{}N{}".format(*sizes[0][0])} and {"{}N{}".format(*sizes[1][0])}; there must be one')
     return [name for _, name in sorted(series[sizes[0][0]])]
 
-# %% ../../nbs/08_video.ipynb #7c9bd293
+# %% ../../nbs/08_video.ipynb #5ace5d71
 class FrameFolder(VideoReader):
     "A folder of images as a video."
     def __init__(self, path:str|Path, shorter_side:int|None=None, frames:int|None=None):   # as for VideoReader; images come as they are
@@ -172,12 +172,13 @@ class FrameFolder(VideoReader):
         self.info = VideoInfo('folder', Path(self.names[0]).suffix[1:].lower(), len(self.names), *self.size, 0., 0.)
 
     def _image_size(self, k, data=None):
+        path = os.path.join(self.path, self.names[k])
+        if data and (found := _jpeg_size(data)):
+            check_pixels(path, *found)
+            return found
         from PIL import Image, UnidentifiedImageError
-        path = self.path/self.names[k]
         try:
-            if data and (found := _jpeg_size(data)): height, width = found
-            else:
-                with Image.open(path) as image: width, height = image.size
+            with Image.open(path) as image: width, height = image.size
         except Image.DecompressionBombError: raise VideoError(f'{path}: the image is larger than {MAX_PIXELS/1e6:.1f} million pixels (8K)') from None
         except (OSError, ValueError, SyntaxError, UnidentifiedImageError) as e: raise VideoError(f'{path}: not an image that can be read ({first_line(e)})') from None
         check_pixels(path, height, width)
@@ -186,7 +187,7 @@ class FrameFolder(VideoReader):
     def _read(self, indices): return (self._image(int(n)) for n in indices)
 
     def _image(self, n):
-        data = (self.path/self.names[n]).read_bytes()
+        with open(os.path.join(self.path, self.names[n]), 'rb') as f: data = f.read()
         if (size := self._image_size(n, data)) != self.size:
             raise VideoError(f'{self.path/self.names[n]}: is {size[1]} x {size[0]}, the first frame {self.size[1]} x {self.size[0]}; they must be alike')
         if data[:2] == b'\xff\xd8' and b'\xff\xd9' not in data[-1024:]: raise VideoError(f'{self.path/self.names[n]}: the image is cut off')
@@ -212,7 +213,15 @@ def _jpeg_size(data):
         if 0xc0 <= kind <= 0xcf and kind not in (0xc4, 0xc8, 0xcc): return int.from_bytes(data[at + 5:at + 7], 'big'), int.from_bytes(data[at + 7:at + 9], 'big')
         at += 2 + length
 
-# %% ../../nbs/08_video.ipynb #b29d6c24
+# %% ../../nbs/08_video.ipynb #566ad02c
+def check_decoder(name:str)->None:
+    "Raise ValueError for a decoder that is not known, or cannot be used here."
+    if name not in DECODERS: raise ValueError(f'decoder is {name!r}; it may be {", ".join(DECODERS)}')
+    if name == 'torchcodec':
+        try: import torchcodec.decoders
+        except (ImportError, OSError, RuntimeError) as e:
+            raise ValueError(f'decoder is torchcodec, which cannot be used here ({first_line(e)}); it may be decord or pyav') from None
+
 DECODERS: dict[str, Callable[..., VideoReader]] = dict(decord=DecordReader, pyav=PyAVReader, torchcodec=TorchCodecReader)
 
 def open_video(path:str|Path,              # a video file, or a folder of frames
@@ -221,7 +230,7 @@ def open_video(path:str|Path,              # a video file, or a folder of frames
                frames:int|None=None,       # how many truly decode, where that is known
               )->VideoReader:
     "Open a video to read frames from it. Raises VideoError for what cannot be read or not be trusted."
-    if decoder not in DECODERS: raise ValueError(f'decoder is {decoder!r}; it may be {", ".join(DECODERS)}')
+    check_decoder(decoder)
     if Path(path).is_dir(): return FrameFolder(path, shorter_side, frames)
     info, packets, turns = examine(path)
     unsure = turns or packets.leading or packets.hidden or (frames is not None and frames < info.frames)
