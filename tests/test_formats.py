@@ -81,6 +81,15 @@ def minikinetics(root):
     return f'minikinetics:{root}'
 
 
+def kinetics(root):
+    "All classes, the validation part in a file named as the publisher names it."
+    spec = minikinetics(root).replace('minikinetics:', 'kinetics:')
+    (root/'mini_kinetics_classes.txt').unlink()
+    for path in root.glob('kinetics_*.csv'): path.write_text('\n'.join(line for line in path.read_text().splitlines() if 'zzzz' not in line))
+    (root/'kinetics_val.csv').rename(root/'validate.csv')
+    return spec
+
+
 def minikinetics_lists(root):
     line = lambda k: f'{CLASSES[k % 3]}/yt_{k}_000001_000011 12 {k % 3}'
     text(root/'mini_train_videofolder.txt', '\n'.join(map(line, TRAIN))); text(root/'mini_val_videofolder.txt', '\n'.join(map(line, VAL)))
@@ -142,7 +151,7 @@ def json_lines(root):
     return str(root/'all.jsonl')
 
 
-FORMATS = dict(activitynet=activitynet, fcvid=fcvid, minikinetics=minikinetics, minikinetics_lists=minikinetics_lists, somethingv1=by_number('something-something-v1', '20bn-something-something-v1'),
+FORMATS = dict(activitynet=activitynet, fcvid=fcvid, kinetics=kinetics, minikinetics=minikinetics, minikinetics_lists=minikinetics_lists, somethingv1=by_number('something-something-v1', '20bn-something-something-v1'),
                jester=by_number('jester-v1', '20bn-jester-v1'), somethingv2=somethingv2, lists=lists, lists_of_three=lists_of_three, folder=folder, table=table, json_lines=json_lines)
 SEVERAL = 'activitynet', 'fcvid', 'lists_of_three', 'json_lines'
 
