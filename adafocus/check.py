@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['check_video', 'videos_of', 'check_data', 'summary', 'main']
 
-# %% ../nbs/28_check.ipynb #dc7c7447
+# %% ../nbs/28_check.ipynb #14b4b947
 import fcntl, json, os, sys, threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -15,7 +15,7 @@ import tyro
 from tqdm.auto import tqdm
 from .data.datasets import DATASETS, kind_of_data, videos_below
 from .data.guard import DecodeProcess
-from .data.records import VideoData, Video, fingerprint, manifest_path, read_manifest
+from .data.records import VIDEO_SUFFIXES, Video, VideoData, fingerprint, manifest_path, read_manifest
 from .data.sampling import segment_indices
 from .data.files import VideoError
 from .data.video import FrameFolder, check_decoder
@@ -53,7 +53,7 @@ def _check_folder(path, mode):
         for k in range(len(reader)): reader.read([k])
     return dict(found, frames_decoded=len(reader), frames_corrupt=0, frames_good=len(reader))
 
-# %% ../nbs/28_check.ipynb #ae586cf0
+# %% ../nbs/28_check.ipynb #6e34ce45
 def videos_of(spec:str # what `--data` takes, or any folder with videos in it
              )->tuple[Path, VideoData]: # the root, and its videos
     "All videos of a dataset, whatever a manifest says. Raises ValueError."
@@ -76,7 +76,7 @@ def check_data(spec:str,                 # what `--data` takes, or any folder wi
     "Check a dataset and write its manifest. Raises ValueError for what cannot be done."
     check_decoder(decoder)
     root, data = videos_of(spec)
-    out, todo, rows, kept = Path(out or manifest_path(root)), [], [], {}
+    out, todo, rows, kept = Path(os.path.realpath(out or manifest_path(root))), [], [], {}
     names = {} if data.classes == [''] else {k: name for k, name in enumerate(data.classes)}
     file = _open_locked(out)
     with file:
@@ -91,17 +91,18 @@ def check_data(spec:str,                 # what `--data` takes, or any folder wi
             labels = [names[k] for k in video.labels] if names else []
             row = dict(path=_relative(video.path, out.parent), **(dict(label=labels if len(labels) > 1 else labels[0]) if labels else {}),
                        **(dict(split=split) if split else {}), **found)
-            file.write(json.dumps(row, ensure_ascii=False) + '\n'); file.flush()
+            file.write(json.dumps(row, ensure_ascii=True) + '\n'); file.flush()
             rows.append(row); bar.update(); bar.set_postfix(bad=sum(r['error'] is not None for r in rows), refresh=False)
         bar.close()
         rows.sort(key=lambda row: row['path'])
         partial = out.with_name(f'.{out.name}.partial')
-        partial.write_text(''.join(json.dumps(row, ensure_ascii=False) + '\n' for row in rows), encoding='utf-8')
+        partial.write_text(''.join(json.dumps(row, ensure_ascii=True) + '\n' for row in rows), encoding='utf-8')
         os.replace(partial, out)
-    return out, rows, data
+    return Path(os.path.relpath(out)) if not Path(spec).is_absolute() and out.is_relative_to(Path.cwd()) else out, rows, data
 
-# %% ../nbs/28_check.ipynb #828cf80b
+# %% ../nbs/28_check.ipynb #310c3e6a
 def _open_locked(out):
+    if out.exists() and not out.is_file() or out.suffix.lower() in VIDEO_SUFFIXES: raise ValueError(f'out is {out}, which is no file for a manifest; it must be a name that ends in .jsonl')
     try: file = out.open('a', encoding='utf-8')
     except OSError as e: raise ValueError(f'{out} cannot be written ({e.strerror}); choose another place with --out') from None
     try: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -132,7 +133,7 @@ def _in_threads(todo, workers, timeout, memory_mb, mode, decoder)->Iterator[tupl
         for process in processes: process.kill()
         pool.shutdown(cancel_futures=True)
 
-# %% ../nbs/28_check.ipynb #34535ab0
+# %% ../nbs/28_check.ipynb #eb950a48
 def summary(rows:list[dict], data:VideoData, mode:str, shown:int=20)->list[str]: # lines to print
     "What a check has found, in words."
     bad = [r for r in rows if r['error'] and not r['frames_good']]
@@ -168,7 +169,7 @@ def main(data:Annotated[str, tyro.conf.Positional], workers:int|None=None, mode:
         print(f'adafocus.check: {e}', file=sys.stderr); raise SystemExit(2)
     except KeyboardInterrupt:
         print('adafocus.check: stopped; the same command goes on', file=sys.stderr); raise SystemExit(130)
-    print(*summary(rows, found, mode), f'the manifest is {path}', sep='\n')
+    for line in (*summary(rows, found, mode), f'the manifest is {path}'): print(line.encode('utf-8', 'backslashreplace').decode())
     if any(r['error'] for r in rows) or found.missing: raise SystemExit(1)
 
 if __name__ == '__main__' and '__file__' in globals(): tyro.cli(main, prog='python -m adafocus.check')

@@ -40,7 +40,7 @@ def baseline_positions(name:str,       # one of adafocus.policy.BASELINES
     "Where a baseline policy looks in these videos."
     return torch.cat([BASELINES[name](1, steps, torch.Generator().manual_seed(seed*1_000_003 + int(n))) for n in numbers])
 
-# %% ../nbs/22_evaluate.ipynb #19f13b85
+# %% ../nbs/22_evaluate.ipynb #589bc636
 @torch.no_grad()
 def evaluate(model:AdaFocus,            # prepared by accelerate or not
              batches:DataLoader,        # of `build_loader(..., training=False)`
@@ -67,7 +67,8 @@ def evaluate(model:AdaFocus,            # prepared by accelerate or not
                     positions = spread(baseline_positions(name, batch['number'], steps, seed).to(focus.device), focus.shape[1])
                 out = model.recognise(e_G, model.look(focus, positions), positions)
                 keeper.add(accelerator.gather(keeper.score(out.logits, out.positions, batch)))
-    return {name: keeper.scores() for name, keeper in keepers.items()}, failures
+    try: return {name: keeper.scores() for name, keeper in keepers.items()}, failures
+    except ValueError: raise VideosUnreadable('no video to evaluate on could be read' + (f'; the first: {next(iter(failures.values()))}' if failures else '')) from None
 
 # %% ../nbs/22_evaluate.ipynb #1dcd83ae
 def summarise(scores:dict[str,Scores])->dict:
@@ -235,7 +236,7 @@ def run_of_checkpoint(source:Path,              # a released checkpoint, or the 
     accelerator.wait_for_everyone()
     return run
 
-# %% ../nbs/22_evaluate.ipynb #3bf1afc2
+# %% ../nbs/22_evaluate.ipynb #84fa3447
 def main(run:Annotated[Path, tyro.conf.Positional], data:str|None=None, out:str|None=None, patch_size:int|None=None, focus_frames:int|None=None, skip_bad:bool=False):
     """Score a finished run, or a released checkpoint, under all policies, print the table, and save the plots.
 
@@ -261,6 +262,8 @@ def main(run:Annotated[Path, tyro.conf.Positional], data:str|None=None, out:str|
         if run.is_file() or any(x is not None for x in given): run = run_of_checkpoint(run, data, accelerator, out, patch_size, focus_frames)
         finish(run, accelerator, skip_bad)
         accelerator.print(f'the run is in {run}')
+    except KeyboardInterrupt:
+        print('adafocus.evaluate: stopped', file=sys.stderr); raise SystemExit(130)
     except (ValueError, VideosUnreadable) as e:
         print(f'adafocus.evaluate: {e}', file=sys.stderr)
         raise SystemExit(1 if isinstance(e, VideosUnreadable) else 2)

@@ -108,12 +108,13 @@ def train_epoch(model:nn.Module,             # prepared
                         videos_s=f'{(step + 1)*t.batch_size/(time.perf_counter() - begin):.0f}')
     return accelerator.reduce({name: x/steps for name, x in sums.items()}, 'mean')
 
-# %% ../nbs/23_train.ipynb #81249af6
+# %% ../nbs/23_train.ipynb #e0404cee
 def fit_to_data(config:Config, data:VideoData, processes:int)->Config: # with the classes filled in
     "Check that a configuration and data go together. ValueError where they do not."
     batch, videos = config.train.batch_size, len(data.train)
     if batch % processes: raise ValueError(f'batch_size is {batch}; it must be a multiple of the {processes} processes')
     if not videos: raise ValueError(f'there is no video to train on; val_share, {config.data.val_share:g}, is the share that is put aside, and must be below 1')
+    if not data.val: raise ValueError('there is no video to evaluate on; all of them are missing, or were found to be unreadable')
     if videos < batch:
         raise ValueError(f'batch_size is {batch}, but there are {videos} videos to train on; it may be at most that many')
     m = config.model

@@ -18,13 +18,16 @@ from .records import (DATASETS, DatasetReader, Entry, Video, VideoData, VIDEO_SU
     read_json, read_manifest, read_table, read_text, register_dataset, split_name, text_lines)
 from .video import IMAGE_SUFFIXES
 
-# %% ../../nbs/14_datasets.ipynb #39c01604
-def videos_below(folder:Path)->Iterator[Path]:
-    "Video files, and folders that hold numbered images."
+# %% ../../nbs/14_datasets.ipynb #baccf9bc
+def videos_below(folder:Path, seen:frozenset=frozenset())->Iterator[Path]:
+    "Video files, and folders that hold numbered images. A link that leads back is not followed."
+    info = folder.stat()
+    if (info.st_dev, info.st_ino) in seen: return
+    seen |= {(info.st_dev, info.st_ino)}
     for item in sorted(folder.iterdir()):
         if item.name.startswith('.'): continue
         if item.suffix.lower() in VIDEO_SUFFIXES and item.is_file(): yield item
-        elif item.is_dir(): yield from [item] if holds_frames(item) else videos_below(item)
+        elif item.is_dir(): yield from [item] if holds_frames(item) else videos_below(item, seen)
 
 def holds_frames(folder:Path)->bool:
     "Is this a folder of frames?"
@@ -40,7 +43,7 @@ class ClassFolders(DatasetReader):
         val = next((self.root/name for name in ('val', 'valid', 'validation', 'test') if (self.root/name).is_dir()), None)
         parts = dict(train=self.root/'train', val=val) if (self.root/'train').is_dir() and val else {None: self.root/'train' if (self.root/'train').is_dir() else self.root}
         found = [Entry(path, (f.name,), split, str(path)) for split, part in parts.items()
-                 for f in sorted(part.iterdir()) if f.is_dir() and not f.name.startswith('.') for path in videos_below(f)]
+                 for f in sorted(part.iterdir()) if f.is_dir() and not f.name.startswith('.') for path in videos_below(f, frozenset([(part.stat().st_dev, part.stat().st_ino)]))]
         classes = {e.labels[0] for e in found if e.split in (None, 'train')}
         if len(classes) < 2:
             raise ValueError(f'{parts.get("train", parts.get(None))} has videos in {len(classes)} folder{"s" if len(classes) != 1 else ""}; there must be two or more, a class each '
@@ -48,7 +51,7 @@ class ClassFolders(DatasetReader):
         if unknown := sorted({e.labels[0] for e in found} - classes): raise ValueError(f'{val} has classes that {self.root}/train lacks: {", ".join(unknown)}')
         return found
 
-# %% ../../nbs/14_datasets.ipynb #7266b6f6
+# %% ../../nbs/14_datasets.ipynb #6d257045
 @register_dataset('table')
 class Table(DatasetReader):
     "A .csv or .jsonl of path,label[,split]; in .jsonl a label may be a list."
@@ -59,6 +62,8 @@ class Table(DatasetReader):
         for where, row in rows:
             if not isinstance(row['path'], str): raise ValueError(f'{where}: path is {row["path"]!r:.60}; it must be text')
         paths = paths_in(self.root.parent, [row['path'] for _, row in rows])
+        for path, (where, row) in zip(paths, rows):
+            if path and path.is_dir() and not holds_frames(path): raise ValueError(f'{where}: path is {row["path"]!r:.60}, a folder without frames; it must be a video, or a folder of numbered images')
         return [Entry(path, _label_names(row['label'], where), split_name(row.get('split'), where), row['path'], where)
                 for path, (where, row) in zip(paths, rows)]
 

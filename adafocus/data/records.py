@@ -7,8 +7,8 @@ __all__ = ['DATASETS', 'MAX_TEXT', 'SPLITS', 'VIDEO_SUFFIXES', 'Video', 'VideoDa
            'split_by_class', 'read_text', 'text_lines', 'read_json', 'read_table', 'split_name', 'locate', 'paths_in',
            'manifest_path', 'read_manifest', 'fingerprint', 'apply_manifest']
 
-# %% ../../nbs/13_records.ipynb #8761add7
-import csv, io, json, os, random, re
+# %% ../../nbs/13_records.ipynb #4000905e
+import csv, hashlib, io, json, os, re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -47,7 +47,7 @@ class Entry:
     name: str = ''              # as the dataset calls it
     where: str = ''             # file and line that it stands in
 
-# %% ../../nbs/13_records.ipynb #359eb0a4
+# %% ../../nbs/13_records.ipynb #781a3493
 DATASETS: dict[str, type['DatasetReader']] = {}
 
 def register_dataset(name:str)->Callable:
@@ -81,9 +81,10 @@ class DatasetReader:
         number = {name: k for k, name in enumerate(classes)}
         there = [e for e in entries if e.path is not None]
         if not there: raise ValueError(f'{self.root}: none of the {len(entries)} videos is there; looked for {entries[0].name} and others')
+        there.sort(key=lambda e: (os.path.abspath(e.path), e.where))
         for one, other in zip(there, there[1:]):
-            if one.path == other.path and (one.labels, one.split) != (other.labels, other.split): raise ValueError(f'{other.where or self.root}: {other.path} comes twice, first in {one.where or self.root}, with another label or split; it may have one')
-        there = list({e.path: e for e in there}.values())
+            if os.path.abspath(one.path) == os.path.abspath(other.path) and (one.labels, one.split) != (other.labels, other.split): raise ValueError(f'{other.where or self.root}: {other.path} comes twice, first in {one.where or self.root}, with another label or split; it may have one')
+        there = list({os.path.abspath(e.path): e for e in there}.values())
         splits, own = {e.split for e in there}, any(e.split for e in there)
         if own and None in splits:
             odd = next(e for e in there if e.split is None)
@@ -95,15 +96,16 @@ class DatasetReader:
         several = self.several or any(len(v.labels) > 1 for v in train + val)
         return VideoData(classes, train, val, several, self.mirror, own, [e.name for e in entries if e.path is None])
 
-# %% ../../nbs/13_records.ipynb #0635ae59
+# %% ../../nbs/13_records.ipynb #77e9af18
 def split_by_class(entries:list[Entry], val_share:float, seed:int)->dict[str,list[Entry]]:
-    "Put a share of every (first) class aside; the same seed and files give the same split."
+    "Put a share of every (first) class aside; the same seed gives the same split, and a file more or less moves one at most."
     if not 0 < val_share <= 1: raise ValueError(f'val_share is {val_share}; it must be above 0 and at most 1')
     by_class, aside = {}, set()
     for e in entries: by_class.setdefault(e.labels[0], []).append(e)
     for name, members in by_class.items():
         count = len(members) if val_share == 1 else min(len(members) - 1, max(1, round(len(members)*val_share)))
-        aside |= {e.path for e in random.Random(f'{seed}/{name}').sample(members, count)}
+        rank = lambda e: hashlib.sha256('/'.join((str(seed), name, *e.path.parts[-2:])).encode('utf-8', 'surrogateescape')).digest()
+        aside |= {e.path for e in sorted(members, key=rank)[:count]}               # of a video's own: others that come or go do not move it
     return dict(train=[e for e in entries if e.path not in aside], val=[e for e in entries if e.path in aside])
 
 # %% ../../nbs/13_records.ipynb #3142f630
@@ -216,24 +218,27 @@ def paths_in(root:Path, names:list[str])->list[Path|None]: # None: not there
         out.append(path)
     return out
 
-# %% ../../nbs/13_records.ipynb #cdc83b99
+# %% ../../nbs/13_records.ipynb #1858074d
 def manifest_path(root:str|Path)->Path:
     "Where the manifest of a dataset lies: in its folder, or beside its table."
     root = Path(root)
-    return root.with_name(f'{root.stem}.manifest.jsonl') if root.is_file() else root/'manifest.jsonl'
+    return root.with_name(f'{root.name}.manifest.jsonl') if root.is_file() else root/'manifest.jsonl'
 
 def read_manifest(path:str|Path)->dict[Path,dict]: # by absolute path
     "What a check has found, by file. A last line that was cut off is left out; ValueError for anything else that is wrong."
-    found, lines = {}, list(text_lines(path))
-    for k, (where, line) in enumerate(lines):
-        try: row = _json(line, where)
-        except ValueError:
-            if k == len(lines) - 1: break
-            raise
-        if not (isinstance(row, dict) and isinstance(row.get('path'), str) and 'error' in row):
+    found = {}
+    try: data = Path(path).read_bytes()
+    except OSError as e: raise ValueError(f'{path} cannot be read ({e.strerror})') from None
+    for number, line in enumerate(data[:data.rfind(b'\n') + 1].splitlines(), 1):
+        where = f'{path}:{number}'
+        try: row = _json(line.decode(), where)
+        except UnicodeDecodeError: raise ValueError(f'{where}: is not UTF-8; python -m adafocus.check writes a manifest') from None
+        if not (isinstance(row, dict) and all(type(row.get(name)) in kinds for name, kinds in _MANIFEST.items()) and (row['frames_good'] or 0) >= 0):
             raise ValueError(f'{where}: is not a line of a manifest; python -m adafocus.check writes one')
         found[_absolute(Path(path).parent/row['path'])] = row
     return found
+
+_MANIFEST = dict(path=(str,), error=(str, type(None)), frames_good=(int, type(None)), mode=(str,), decoder=(str,), bytes=(int,), modified=(int,))
 
 def _absolute(path): return Path(os.path.abspath(path))
 
@@ -250,7 +255,7 @@ def apply_manifest(data:VideoData, manifest:dict[Path,dict])->VideoData:
         for v in videos:
             row = manifest.get(_absolute(v.path))
             if row is None or any(row.get(name) != x for name, x in fingerprint(v.path).items()): unchecked += 1; yield v
-            elif row['error'] and not row.get('frames_good'): bad[str(v.path)] = row['error']
+            elif row['error'] and not row['frames_good'] or row['frames_good'] == 0: bad[str(v.path)] = row['error'] or 'none of its frames decodes'
             else: yield replace(v, frames=row.get('frames_good'))
     train, val = list(part(data.train)), list(part(data.val))
     return replace(data, train=train, val=val, bad=bad, unchecked=unchecked)

@@ -143,7 +143,7 @@ class TorchCodecReader(VideoReader):
 
     def close(self): self._reader = None
 
-# %% ../../nbs/08_video.ipynb #a46c762f
+# %% ../../nbs/08_video.ipynb #52fb9744
 IMAGE_SUFFIXES = {'.jpg', '.jpeg', '.png', '.webp'}
 _FRAME_NAME = re.compile(r'(?!\.)(.*?)(\d{1,18})(\.\w+)')
 _NOT_FRAMES = re.compile(r'flow|depth|mask', re.I)
@@ -155,7 +155,7 @@ def frame_files(folder:str|Path)->list[str]: # names in the folder, in the order
     series = {}
     for name in names:
         if (found := _FRAME_NAME.fullmatch(name)) and found[3].lower() in IMAGE_SUFFIXES and not _NOT_FRAMES.search(found[1]):
-            series.setdefault((found[1], found[3]), []).append((int(found[2]), name))
+            series.setdefault((found[1], found[3].lower().replace('jpeg', 'jpg')), []).append((int(found[2]), name))
     if not series: raise VideoError(f'{folder}: holds no frames; there must be images with a number at the end of their names, as img_00001.jpg')
     sizes = Counter({key: len(found) for key, found in series.items()}).most_common(2)
     if len(sizes) == 2 and sizes[0][1] == sizes[1][1]:
