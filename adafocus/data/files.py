@@ -146,18 +146,18 @@ def _has_picture(packet, width, codec):
         at += width + length
     return at == len(packet) and slices > 0
 
-# %% ../../nbs/07_files.ipynb #4ffae939
+# %% ../../nbs/07_files.ipynb #d74a1c81
 def frame_turns(frame)->int: # of an av.VideoFrame
     "Quarter turns clockwise with which a frame is shown."
     return round(-frame.rotation/90) % 4
 
 def examine(path:str|Path)->tuple[VideoInfo,Packets,int]: # and the quarter turns clockwise with which it is shown
     "All that is found out about a file before it is decoded; remembered until the file changes. Raises VideoError."
-    try: return _examine(str(path), os.stat(path).st_mtime_ns)
+    try: return _examine(str(path), os.stat(path).st_mtime_ns, os.getcwd())
     except OSError as e: raise VideoError(f'{path}: cannot be read ({e.strerror})') from None
 
 @lru_cache(100_000)
-def _examine(path, _modified):
+def _examine(path, _modified, _folder):
     info = probe(path)
     return info, read_packets(path), _turns(path) if info.container == 'mov' else 0
 

@@ -60,7 +60,7 @@ class _Server:
         if wrong := next((line for line in said.splitlines() if _COMPLAINTS.search(line)), None):
             raise VideoError(f'{path}: its frames are damaged ({wrong.decode(errors="replace").split("] ")[-1].strip()[:200]})')
 
-# %% ../../nbs/09_guard.ipynb #690c5a93
+# %% ../../nbs/09_guard.ipynb #9b4350db
 def _decode_all(path, tell):
     "What is found when every frame of a video is decoded, as numbers; `tell` is called with each frame's number."
     decoded = damaged = good = 0
@@ -103,7 +103,8 @@ def _serve(requests, answers, memory, log, limit_mb):
         if time.monotonic() - said > .5: answer(dict(frames=frames)); said = time.monotonic()
     answer(dict(ready=True))
     for line in requests:
-        what, args = json.loads(line)
+        folder, what, args = json.loads(line)
+        if folder != os.getcwd(): os.chdir(folder)                                         # paths are relative to where the one that asks is
         try: answer(dict(done=_decode_all(*args, tell) if what == 'decode_all' else getattr(server, what)(*args)))
         except (VideoError, IndexError, ValueError) as e: answer(dict(error=str(e), kind=type(e).__name__))
         except MemoryError: answer(dict(error=f'{args[0] if what == "open" else server.reader.path}: needs more memory than the {limit_mb} MB that decoding may take', kind='VideoError'))
@@ -179,7 +180,7 @@ def _main(memory, log, limit_mb):
     os.dup2(2, 1)
     _serve(sys.stdin, answers, memory, log, limit_mb)
 
-# %% ../../nbs/09_guard.ipynb #03f5f945
+# %% ../../nbs/09_guard.ipynb #24121d9b
 class DecodeProcess(_Process):
     "A process that decodes, started when it is first needed, and again after it has died."
     def ask(self, what:str, path:str|Path, *args)->dict: # its answer
@@ -188,7 +189,7 @@ class DecodeProcess(_Process):
             self._start()
             if not self._line(120.): raise self._died('decoding could not be started')
         os.ftruncate(self._log, 0)
-        try: self._process.stdin.write(json.dumps((what, args)).encode() + b'\n'); self._process.stdin.flush()
+        try: self._process.stdin.write(json.dumps((os.getcwd(), what, args)).encode() + b'\n'); self._process.stdin.flush()
         except BrokenPipeError: raise self._died(path) from None
         while True:
             if not (line := self._line()):
