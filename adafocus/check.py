@@ -53,7 +53,7 @@ def _check_folder(path, mode):
         for k in range(len(reader)): reader.read([k])
     return dict(found, frames_decoded=len(reader), frames_corrupt=0, frames_good=len(reader))
 
-# %% ../nbs/28_check.ipynb #6e34ce45
+# %% ../nbs/28_check.ipynb #e6584049
 def videos_of(spec:str # what `--data` takes, or any folder with videos in it
              )->tuple[Path, VideoData]: # the root, and its videos
     "All videos of a dataset, whatever a manifest says. Raises ValueError."
@@ -76,7 +76,8 @@ def check_data(spec:str,                 # what `--data` takes, or any folder wi
     "Check a dataset and write its manifest. Raises ValueError for what cannot be done."
     check_decoder(decoder)
     root, data = videos_of(spec)
-    out, todo, rows, kept = Path(os.path.realpath(out or manifest_path(root))), [], [], {}
+    shown = Path(out or manifest_path(root))
+    out, todo, rows = Path(os.path.realpath(shown)), [], []
     names = {} if data.classes == [''] else {k: name for k, name in enumerate(data.classes)}
     file = _open_locked(out)
     with file:
@@ -85,7 +86,7 @@ def check_data(spec:str,                 # what `--data` takes, or any folder wi
             row = kept.get(Path(os.path.abspath(video.path)))
             if row and row['mode'] in (mode, 'decode') and row['decoder'] == decoder and all(row[k] == x for k, x in fingerprint(video.path).items()): rows.append(row)
             else: todo.append((video, split if data.own_split else None))
-        if file.seek(0, os.SEEK_END) and not out.read_bytes().endswith(b'\n'): file.write('\n')      # a line that was cut off
+        os.truncate(out, out.read_bytes().rfind(b'\n') + 1)                                   # a line that was cut off
         bar = tqdm(total=len(rows) + len(todo), initial=len(rows), desc=f'{mode} {spec}', unit='file', disable=not progress)
         for video, split, found in _in_threads(todo, workers, timeout, memory_mb, mode, decoder):
             labels = [names[k] for k in video.labels] if names else []
@@ -98,7 +99,7 @@ def check_data(spec:str,                 # what `--data` takes, or any folder wi
         partial = out.with_name(f'.{out.name}.partial')
         partial.write_text(''.join(json.dumps(row, ensure_ascii=True) + '\n' for row in rows), encoding='utf-8')
         os.replace(partial, out)
-    return Path(os.path.relpath(out)) if not Path(spec).is_absolute() and out.is_relative_to(Path.cwd()) else out, rows, data
+    return shown, rows, data
 
 # %% ../nbs/28_check.ipynb #310c3e6a
 def _open_locked(out):

@@ -20,7 +20,7 @@ from .encoders import read_weights
 from .model import ModelConfig
 from .official import OFFICIAL, recognise_official
 
-# %% ../nbs/20_config.ipynb #0abfb689
+# %% ../nbs/20_config.ipynb #3197fc90
 @dataclass
 class DataConfig:
     "Which videos, and how they become samples."
@@ -31,7 +31,7 @@ class DataConfig:
     val_share: float = .2
     "share of every class put aside to evaluate on, where the data has no split of its own; 1: all, as for a model trained elsewhere"
     resize: int = 256
-    "evaluation: what the shorter side becomes before the middle is cut, in pixels"
+    "what a frame's shorter side becomes in evaluation, before the middle is cut; in training, before the crop, what it is at most; in pixels"
     augment: bool = True
     "training: random multi-scale crops"
     flip: bool|None = None

@@ -7,8 +7,8 @@ __all__ = ['POLICY_NAMES', 'baseline_positions', 'evaluate', 'summarise', 'shown
            'new_run_folder', 'open_run_data', 'VideosUnreadable', 'tell_gaps', 'default_workers', 'local_processes',
            'usable_cores', 'prepare_cpu', 'evaluate_run', 'run_of_checkpoint', 'main', 'finish']
 
-# %% ../nbs/22_evaluate.ipynb #6db8cb59
-import ctypes, json, os, sys
+# %% ../nbs/22_evaluate.ipynb #e7a9125c
+import json, os, sys
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 from .config import Config, checkpoint_values, load_config, run_folder, save_config
 from .data import needle
 from .data.datasets import VideoData, describe_gaps, open_data
+from .data.guard import keep_memory
 from .data.loading import build_loader
 from .data.transforms import model_inputs
 from .metrics import ScoreKeeper, Scores
@@ -136,7 +137,7 @@ def new_run_folder(config:Config, accelerator:Accelerator)->Path:
     if problem := broadcast_object_list([problem])[0]: raise ValueError(problem)
     return run
 
-# %% ../nbs/22_evaluate.ipynb #b5eade3e
+# %% ../nbs/22_evaluate.ipynb #8a16bffd
 def open_run_data(config:Config)->VideoData:
     "The videos a run was trained on."
     d = config.data
@@ -165,17 +166,11 @@ def usable_cores()->int:
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
 
 def prepare_cpu()->None:
-    """Share the cores among the processes of this machine, and keep freed memory: to ask the system anew for every large
-    tensor, and have it clear the pages, can cost more than to compute (see the benchmarks)."""
+    "Share the cores among the processes of this machine, and keep freed memory."
     torch.set_num_threads(max(1, usable_cores()//local_processes()))
-    if sys.platform == 'linux':
-        try: libc = ctypes.CDLL('libc.so.6')
-        except OSError: return                                                   # another C library
-        libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30); libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+    keep_memory()
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3                                     # of glibc's mallopt
-
-# %% ../nbs/22_evaluate.ipynb #cfd38e87
+# %% ../nbs/22_evaluate.ipynb #64744b16
 def evaluate_run(run:str|Path,
                  accelerator:Accelerator,
                  policies:tuple[str,...]=POLICY_NAMES,
@@ -185,7 +180,7 @@ def evaluate_run(run:str|Path,
     if accelerator.device.type == 'cpu': prepare_cpu()
     model, config = load_run(run)
     with accelerator.local_main_process_first(): data = open_run_data(config)
-    if accelerator.is_main_process: print(*describe_gaps(data), sep='\n', file=sys.stderr, end='\n' if describe_gaps(data) else '')
+    for line in describe_gaps(data) if accelerator.is_main_process else (): print(line, file=sys.stderr)
     if data.classes != config.classes:
         raise ValueError(f'{run} was trained on the classes {", ".join(config.classes)}; the data now has {", ".join(data.classes)}')
     d, n = config.data, accelerator.num_processes

@@ -158,7 +158,7 @@ def _drop_lines_after(path, epoch):
     if not path.exists(): return
     path.write_text(''.join(line for line in path.open() if line.endswith('\n') and json.loads(line)['epoch'] <= epoch))
 
-# %% ../nbs/23_train.ipynb #49d69ff9
+# %% ../nbs/23_train.ipynb #75ea1555
 def train(config:Config,
           resume:Path|None=None,           # go on with the run in this folder
           accelerator:Accelerator|None=None,
@@ -186,7 +186,7 @@ def train(config:Config,
     if resume and accelerator.is_main_process:
         save_config(config, run/'config.yaml')
         _drop_lines_after(run/'metrics.jsonl', state['epoch'])
-    if accelerator.is_main_process and (data.missing or data.bad): (run/'left_out.txt').write_text('\n'.join(describe_gaps(data, shown=10**9)) + '\n')
+    if accelerator.is_main_process and (data.missing or data.bad): (run/'left_out.txt').write_text('\n'.join(describe_gaps(data, shown=10**9)) + '\n', encoding='utf-8', errors='backslashreplace')
     accelerator.print(_greeting(run, config, data, accelerator, anew))
     bad = BadVideos(d.max_bad_share*videos)
 

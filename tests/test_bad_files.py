@@ -243,6 +243,10 @@ def test_training_goes_on_after_a_hang_and_an_abort(fifty, tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stderr.count('hang7.mp4: nothing was decoded for 3 seconds') == 1 and done.stderr.count('abort12.mp4: the decoder died of it (SIGABRT') == 1
     assert json.loads((tmp_path/'run'/'metrics.jsonl').read_text().splitlines()[-1])['left_out'] == 2 and set(children()) <= before
+    for path in list(data.rglob('abort12.mp4')): path.rename(data/'val'/path.parent.name/path.name)                # and in evaluation it is an error that names it
+    refused = run('python', '-m', 'adafocus.evaluate', tmp_path/'run', timeout=240, **env)
+    assert refused.returncode == 1 and 'abort12.mp4: the decoder died of it (SIGABRT' in refused.stderr and 'Traceback' not in refused.stderr
+    assert run('python', '-m', 'adafocus.evaluate', tmp_path/'run', '--skip-bad', timeout=240, **env).returncode == 0
 
 
 def test_a_control_without_the_guard_the_abort_ends_the_run(fifty, tmp_path):

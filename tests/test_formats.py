@@ -1,5 +1,6 @@
 "Each dataset in its publisher's layout: read, and trained on for an epoch; and what is no dataset, refused in one line."
 import json
+import os
 import shutil
 from dataclasses import replace
 
@@ -300,3 +301,69 @@ def test_links_that_lead_back_end(tmp_path):
     spec = FORMATS['jester'](tmp_path/'data')
     (tmp_path/'data'/'20bn-jester-v1'/'loop').symlink_to(tmp_path/'data'); (tmp_path/'data'/'again').symlink_to(tmp_path/'data')
     assert len(open_data(spec).train) == 12
+
+
+def test_a_link_that_leads_back_gives_no_video_twice(tmp_path):
+    spec = folder(tmp_path/'data')
+    plain = open_data(spec)
+    (tmp_path/'data'/'train'/CLASSES[0]/'loop').symlink_to(tmp_path/'data'/'train'); (tmp_path/'data'/'train'/CLASSES[0]/'self').symlink_to(tmp_path/'data'/'train'/CLASSES[0])
+    assert [v.path for v in open_data(spec).train] == [v.path for v in plain.train]
+
+
+def test_one_file_under_two_spellings_is_one_video(tmp_path):
+    for name in 'abcd': (tmp_path/f'{name}.mp4').touch()
+    rows = 'path,label\na.mp4,x\nb.mp4,x\nc.mp4,y\nd.mp4,y\n'
+    text(tmp_path/'same.csv', rows + './a.mp4,x\n'); text(tmp_path/'other.csv', rows + f'{tmp_path}/a.mp4,y\n')
+    assert len(open_data(str(tmp_path/'same.csv')).train + open_data(str(tmp_path/'same.csv')).val) == 4
+    with pytest.raises(ValueError, match=r'other.csv:6: .*a.mp4 comes twice, first in .*other.csv:2'): open_data(str(tmp_path/'other.csv'))
+
+
+def test_frames_with_mixed_suffixes_are_one_video_and_a_folder_without_is_none(tmp_path):
+    frames(tmp_path/'mixed', 0)
+    for f in (3, 7): (tmp_path/'mixed'/f'{f:05d}.jpg').rename(tmp_path/'mixed'/f'{f:05d}.{"JPG" if f == 3 else "jpeg"}')
+    with open_video(tmp_path/'mixed') as reader: assert len(reader) == 12 and reader.names[2] == '00003.JPG' and reader.read(range(12)).shape == (12, 48, 64, 3)
+    (tmp_path/'bare').mkdir(); text(tmp_path/'all.csv', 'path,label\nmixed,x\nbare,y\n')
+    with pytest.raises(ValueError, match="all.csv:3: path is 'bare', a folder without frames"): open_data(str(tmp_path/'all.csv'))
+
+
+def test_a_check_replaces_nothing_but_a_manifest(tmp_path):
+    spec = folder(tmp_path/'data')
+    for out in ('/dev/null', tmp_path/'data'/'new.mp4', tmp_path/'data'):
+        with pytest.raises(ValueError, match='no file for a manifest|cannot be written'): check_data(spec, out=out, progress=False)
+    (tmp_path/'real.jsonl').touch(); (tmp_path/'data'/'manifest.jsonl').symlink_to(tmp_path/'real.jsonl')
+    check_data(spec, progress=False)
+    assert (tmp_path/'data'/'manifest.jsonl').is_symlink() and (tmp_path/'real.jsonl').read_text().count('\n') == 18
+
+
+@pytest.mark.parametrize('change', [dict(frames_good='20'), dict(frames_good=-3), dict(frames_good=True), dict(error=5), dict(mode=None), dict(bytes=None)])
+def test_a_manifest_with_a_wrong_value_is_refused_by_line(tmp_path, change):
+    spec = folder(tmp_path/'data')
+    manifest, rows, _ = check_data(spec, mode='probe', progress=False)
+    lines = manifest.read_text().splitlines()
+    text(manifest, '\n'.join([*lines[:4], json.dumps({**json.loads(lines[4]), **change}), *lines[5:]]) + '\n')
+    with pytest.raises(ValueError, match='manifest.jsonl:5: is not a line of a manifest'): open_data(spec)
+    for tail in (b'{"path": "\xc3', b'\0\0\0\0', b'12'):                    # what a crash may leave of the last line
+        manifest.write_bytes('\n'.join(lines).encode() + b'\n' + tail)
+        assert open_data(spec).unchecked == 0
+
+
+def test_a_name_that_is_no_text_stops_nothing(tmp_path):
+    "No decoder opens a file whose name is not UTF-8; it is one bad file among good ones."
+    spec = folder(tmp_path/'data')
+    odd = os.fsencode(tmp_path/'data'/'train'/CLASSES[0]) + b'/odd \xff.mp4'
+    shutil.copy(sorted((tmp_path/'data').rglob('*.mp4'))[0], odd)
+    done = run('python', '-m', 'adafocus.check', spec)
+    assert done.returncode == 1 and '19 videos, 18 in order' in done.stdout and 'Traceback' not in done.stderr, done.stderr
+    data = open_data(spec)
+    assert len(data.train) == 12 and len(data.bad) == 1 and data.unchecked == 0
+
+
+def test_a_drawn_split_stays_when_a_file_goes(tmp_path):
+    for name in ('cat', 'dog'):
+        (tmp_path/name).mkdir()
+        for k in range(50): (tmp_path/name/f'{k}.mp4').touch()
+    before = open_data(str(tmp_path))
+    for k in (3, 17): (tmp_path/'cat'/f'{k}.mp4').unlink()
+    after = open_data(str(tmp_path))
+    trained = {v.path for v in before.train}
+    assert sum(v.path in trained for v in after.val) <= 2 and len(after.val) >= 19

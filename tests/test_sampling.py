@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from adafocus.data.sampling import frame_order, segment_indices
 from adafocus.data.transforms import View, crop_sizes, evaluation_view, training_view
+from adafocus.data.video import shown_size
 
 FRAMES, COUNT, SEED = st.integers(1, 200_000), st.integers(1, 300), st.integers(0, 2**32 - 1)
 
@@ -56,3 +57,10 @@ def test_the_released_code_takes_the_same(beside):
     for case, sizes in facts['multiscale_crop_sizes'].items():
         width, height = map(int, case.split('x'))
         assert sorted(crop_sizes((height, width))) == sorted(map(tuple, sizes))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(256, 4000), st.integers(256, 4000))
+def test_what_a_decoder_has_made_smaller_is_not_resized_again(height, width):
+    size = shown_size(height, width, 256)
+    assert evaluation_view(size).resized == size == evaluation_view((height, width)).resized

@@ -7,15 +7,14 @@ __all__ = ['MAX_CLASSES', 'videos_below', 'holds_frames', 'ClassFolders', 'Table
            'Lists', 'FCVID', 'ActivityNet', 'Kinetics', 'MiniKinetics', 'SomethingV1', 'Jester', 'SomethingV2',
            'Needle', 'open_dataset', 'kind_of_data', 'open_data', 'describe_gaps']
 
-# %% ../../nbs/14_datasets.ipynb #2f5a157f
+# %% ../../nbs/14_datasets.ipynb #8a80f3e2
 import csv, json, os, re
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 import numpy as np
 from . import needle
 from .records import (DATASETS, DatasetReader, Entry, Video, VideoData, VIDEO_SUFFIXES, apply_manifest, locate, manifest_path, paths_in,
-    read_json, read_manifest, read_table, read_text, register_dataset, split_name, text_lines)
+    read_json, read_manifest, read_table, register_dataset, split_name, text_lines)
 from .video import IMAGE_SUFFIXES
 
 # %% ../../nbs/14_datasets.ipynb #baccf9bc
@@ -100,7 +99,7 @@ def class_names(path:Path)->list[str]:
         raise ValueError(f'{path}: names {twice!r} twice; a class must have a name of its own')
     return lines
 
-# %% ../../nbs/14_datasets.ipynb #309bdc90
+# %% ../../nbs/14_datasets.ipynb #c2bf11a2
 @register_dataset('list')
 class Lists(DatasetReader):
     "Lists of `path frames label` or `path,frames,label[,label...]`, one for training and one for validation, in the root."
@@ -108,7 +107,8 @@ class Lists(DatasetReader):
         files = files_named(self.root, {'.txt', '.csv', '.lst', '.list'})
         lists = [p for p in files if not any(word in p.stem.lower() for word in _CLASS_WORDS)]
         names = [p for p in files if p not in lists]
-        self.names = class_names(names[0]) if len(names) == 1 else []
+        if len(names) > 1: raise ValueError(f'{self.root} holds {", ".join(p.name for p in names)}; there may be one file with the names of the classes')
+        self.names = class_names(names[0]) if names else []
         found = []
         for split, words in (('train', ('train',)), ('val', ('val', 'test'))):
             path = one_of(lists, words, self.root, f'list of videos to {"train" if split == "train" else "evaluate"} on')
@@ -177,7 +177,7 @@ class ActivityNet(DatasetReader):
         there = locate(self.root, [stem for name, *_ in found for stem in (f'v_{name}', name)])
         return [Entry(there.get(f'v_{name}') or there.get(name), labels, split, f'v_{name}', where) for name, labels, split, where in found]
 
-# %% ../../nbs/14_datasets.ipynb #be8cce5e
+# %% ../../nbs/14_datasets.ipynb #d4740f5c
 class Kinetics(DatasetReader):
     "Kinetics: the publisher's CSV files, and clips <id>_<start>_<end>.mp4 anywhere below the root."
     def wanted(self)->set[str]|None: return None           # classes; None: all
@@ -188,7 +188,7 @@ class Kinetics(DatasetReader):
         if not tables: raise ValueError(f'{self.root} holds no CSV with a column youtube_id; there must be the publisher\'s, with {", ".join(columns)}')
         found, wanted = [], self.wanted()
         for path in tables:
-            in_name = next((SPLIT for word, SPLIT in (('train', 'train'), ('val', 'val'), ('test', 'test')) if word in path.stem.lower()), None)
+            in_name = next((word for word in ('train', 'val', 'test') if word in path.stem.lower()), None)
             for where, row in _labelled_rows(path, columns):
                 if wanted is not None and row['label'] not in wanted: continue
                 for name in ('time_start', 'time_end'):

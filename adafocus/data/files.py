@@ -13,13 +13,12 @@ from functools import lru_cache
 from pathlib import Path
 import numpy as np
 
-# %% ../../nbs/07_files.ipynb #8a44a792
+# %% ../../nbs/07_files.ipynb #bd73f081
 def write_video(path:str|Path,         # ends in .mp4 (or .mkv, .ts, .flv, .avi)
                 frames:np.ndarray,     # (F, H, W, 3) uint8 RGB, H and W even
                 frame_rate:int=8,      # frames a second
                 quality:int=18,        # libx264's constant rate factor: 0 is lossless, 51 the worst
                 preset:str='ultrafast', # libx264's preset; this one is also the fastest to decode
-                key_every:int=250,     # frames from one key frame to the next at most
                )->None:
     "Encode frames as an H.264 video. The same frames and settings give the same bytes."
     import av
@@ -28,7 +27,7 @@ def write_video(path:str|Path,         # ends in .mp4 (or .mkv, .ts, .flv, .avi)
     if frames.shape[1] % 2 or frames.shape[2] % 2:
         raise ValueError(f'frames are {frames.shape[2]} x {frames.shape[1]}; both sides must be even')
     with av.open(str(path), 'w') as container:
-        options = dict(crf=str(quality), preset=preset, threads='1', g=str(key_every))
+        options = dict(crf=str(quality), preset=preset, threads='1')
         stream = container.add_stream('libx264', rate=frame_rate, options=options)
         stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], 'yuv420p'
         for frame in frames: container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format='rgb24')))
@@ -101,7 +100,7 @@ def first_line(error:Exception)->str:
     "What an error says, in a line."
     return str(error).strip().split('\n')[0].split('] ')[-1][:200] or type(error).__name__
 
-# %% ../../nbs/07_files.ipynb #e8bc591a
+# %% ../../nbs/07_files.ipynb #fa040459
 @dataclass(frozen=True)
 class Packets:
     "What is found in a video's packets."
@@ -132,7 +131,7 @@ def read_packets(path:str|Path)->Packets:
         return Packets(count, hidden, empty, leading)
 
 _SLICES = dict(h264={1, 2, 5}, hevc={*range(32)})
-_KNOWN = dict(h264={*range(1, 16), 19, 20, 21}, hevc={*range(41)})                      # kinds of units that the standards define
+_KNOWN = dict(h264={*range(1, 16), 19, 20, 21, *range(24, 32)}, hevc={*range(41), *range(48, 64)})    # defined by the standards, or left to others, as Dolby Vision's
 
 def _has_picture(packet, width, codec):
     "Is a packet a list of units of known kinds, some of them slices?"
@@ -146,7 +145,7 @@ def _has_picture(packet, width, codec):
         at += width + length
     return at == len(packet) and slices > 0
 
-# %% ../../nbs/07_files.ipynb #d74a1c81
+# %% ../../nbs/07_files.ipynb #e30bc040
 def frame_turns(frame)->int: # of an av.VideoFrame
     "Quarter turns clockwise with which a frame is shown."
     return round(-frame.rotation/90) % 4
@@ -178,6 +177,6 @@ def _has_matrix(path):
             if size == 1: size, head = int.from_bytes(f.read(8), 'big'), head + bytes(8)
             if size < len(head): return True                                               # to the end, or nonsense: look
             f.seek(size - len(head), os.SEEK_CUR)
-        moov = f.read(min(size, 1 << 26)) if head[4:] == b'moov' else b''
+        moov = f.read(min(size, 1 << 26) if size > 1 else 1 << 26) if head[4:] == b'moov' else b''
     plain = b'\0\1' + bytes(14) + b'\0\1' + bytes(14) + b'@'                              # 1 0 0, 0 1 0, 0 0 1
     return any(moov[at.start() + (40 if moov[at.start() + 4] == 0 else 52) + 4:][:33] != plain for at in re.finditer(b'tkhd', moov))

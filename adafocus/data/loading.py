@@ -58,14 +58,14 @@ class FrameCache:
 
     def __reduce__(self): return FrameCache, (self.entries, 0)
 
-# %% ../../nbs/15_loading.ipynb #2c5b5c1a
+# %% ../../nbs/15_loading.ipynb #dc59f6aa
 @dataclass
 class SampleConfig:
     "How a video becomes a sample."
     num_frames: int = 16         # T, frames to glance at
     focus_frames: int|None = None # frames to cut patches from, where these are not the same
     frame_size: int = 224        # side of the frames that come out, in pixels
-    resize: int = 256            # evaluation: what the shorter side becomes before the middle is cut, in pixels
+    resize: int = 256            # what the shorter side becomes in evaluation, before the middle is cut; in training, what it is at most; pixels
     augment: bool = True         # training: random multi-scale crops; off: seen as in evaluation
     flip: bool = True            # training: mirror half of the videos
     reorder: bool = True         # process frames middle first; off: in time

@@ -47,7 +47,7 @@ class Entry:
     name: str = ''              # as the dataset calls it
     where: str = ''             # file and line that it stands in
 
-# %% ../../nbs/13_records.ipynb #781a3493
+# %% ../../nbs/13_records.ipynb #11ed35f6
 DATASETS: dict[str, type['DatasetReader']] = {}
 
 def register_dataset(name:str)->Callable:
@@ -75,16 +75,18 @@ class DatasetReader:
              seed:int=0,               # of that split
             )->VideoData:
         "Read the dataset. Raises ValueError for what cannot be understood, or where no video is there."
-        entries = sorted(self.entries(), key=lambda e: (str(e.path or e.name), e.where))
+        entries = list(self.entries())
         if not entries: raise ValueError(f'{self.root} names no videos')
         classes = self.classes(entries)
         number = {name: k for k, name in enumerate(classes)}
         there = [e for e in entries if e.path is not None]
         if not there: raise ValueError(f'{self.root}: none of the {len(entries)} videos is there; looked for {entries[0].name} and others')
-        there.sort(key=lambda e: (os.path.abspath(e.path), e.where))
-        for one, other in zip(there, there[1:]):
-            if os.path.abspath(one.path) == os.path.abspath(other.path) and (one.labels, one.split) != (other.labels, other.split): raise ValueError(f'{other.where or self.root}: {other.path} comes twice, first in {one.where or self.root}, with another label or split; it may have one')
-        there = list({os.path.abspath(e.path): e for e in there}.values())
+        by_path = {}
+        for other in there:
+            one = by_path.setdefault(os.path.abspath(other.path), other)
+            if (one.labels, one.split) != (other.labels, other.split):
+                raise ValueError(f'{other.where or self.root}: {other.path} comes twice, first in {one.where or self.root}, with another label or split; it may have one')
+        there = [by_path[path] for path in sorted(by_path)]
         splits, own = {e.split for e in there}, any(e.split for e in there)
         if own and None in splits:
             odd = next(e for e in there if e.split is None)
@@ -172,7 +174,7 @@ def split_name(text:str|None, where:str)->str|None:
     if not isinstance(text, str) or text.lower() not in SPLITS: raise ValueError(f'{where}: split is {str(text)[:60]!r}; it may be {", ".join(SPLITS)}')
     return SPLITS[text.lower()]
 
-# %% ../../nbs/13_records.ipynb #696d5a16
+# %% ../../nbs/13_records.ipynb #ecdf5bf2
 VIDEO_SUFFIXES = {'.mp4', '.mkv', '.webm', '.avi', '.mov', '.m4v', '.mpg', '.mpeg', '.ts', '.flv', '.gif'}
 
 def locate(root:str|Path,
@@ -210,11 +212,11 @@ def paths_in(root:Path, names:list[str])->list[Path|None]: # None: not there
     for name in names:
         path = root/name
         if path.parent not in listings:
-            try: listings[path.parent] = {item: None for item in os.listdir(path.parent)}
-            except (OSError, ValueError): listings[path.parent] = {}
+            try: listings[path.parent] = set(os.listdir(path.parent))
+            except (OSError, ValueError): listings[path.parent] = set()
         there = listings[path.parent]
         if path.name not in there:
-            path = next((path.with_name(path.name + suffix) for suffix in VIDEO_SUFFIXES if path.name + suffix in there), None) if path.name else None
+            path = next((path.with_name(path.name + suffix) for suffix in sorted(VIDEO_SUFFIXES) if path.name + suffix in there), None) if path.name else None
         out.append(path)
     return out
 

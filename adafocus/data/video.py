@@ -162,7 +162,7 @@ def frame_files(folder:str|Path)->list[str]: # names in the folder, in the order
         raise VideoError(f'{folder}: holds two series of frames of the same length, {"{}N{}".format(*sizes[0][0])} and {"{}N{}".format(*sizes[1][0])}; there must be one')
     return [name for _, name in sorted(series[sizes[0][0]])]
 
-# %% ../../nbs/08_video.ipynb #5ace5d71
+# %% ../../nbs/08_video.ipynb #fd6dccdd
 class FrameFolder(VideoReader):
     "A folder of images as a video."
     def __init__(self, path:str|Path, shorter_side:int|None=None, frames:int|None=None):   # as for VideoReader; images come as they are
@@ -192,8 +192,9 @@ class FrameFolder(VideoReader):
             raise VideoError(f'{self.path/self.names[n]}: is {size[1]} x {size[0]}, the first frame {self.size[1]} x {self.size[0]}; they must be alike')
         if data[:2] == b'\xff\xd8' and b'\xff\xd9' not in data[-1024:]: raise VideoError(f'{self.path/self.names[n]}: the image is cut off')
         try: return _image_decoder()(data)
-        except (RuntimeError, OSError) as e: raise VideoError(f'{self.path/self.names[n]}: cannot be decoded ({first_line(e)})') from None# %%
-#| export
+        except (RuntimeError, OSError) as e: raise VideoError(f'{self.path/self.names[n]}: cannot be decoded ({first_line(e)})') from None
+
+# %% ../../nbs/08_video.ipynb #5626461e
 @lru_cache(1)
 def _image_decoder():
     "From bytes to (H, W, 3) uint8: torchvision's decoder, a third faster than Pillow's, as long as torchvision has one."
