@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 import torch.nn.functional as F
 
-# %% ../nbs/04_classifiers.ipynb #3ac4c922
+# %% ../nbs/04_classifiers.ipynb #2deb81cc
 class MaxPoolClassifier(nn.Module):
     "Accumulated max-pooling with one linear head a step (Eq. 3; section 4.1, after FrameExit)."
     per_video = False
@@ -42,6 +42,19 @@ class MaxPoolClassifier(nn.Module):
         pooled = self.dropout(pooled).transpose(0, 1)                             # (T, B, D)
         return torch.baddbmm(self.bias[:t, None], pooled, self.weight[:t].transpose(1, 2)).transpose(0, 1)
 
+    def step(self, e_G:Tensor|None,   # (B, global_features) of one frame of each video; None: not read
+             e_L:Tensor,              # (B, local_features)
+             pooled:Tensor|None,      # (B, D) of the step before; zeros, or None for all, at a video's start
+             steps:list[int],         # B numbers in 0..T-1: how many frames of each video came before
+            )->tuple[Tensor,Tensor]:  # logits (B, K), and what was pooled (B, D)
+        "One frame more of each video, which may be at different steps; the same as one row of `forward`."
+        features = self.embed(e_L if e_G is None else torch.cat([e_G, e_L], -1))          # nothing in it is below 0
+        pooled = features if pooled is None else torch.maximum(features, pooled.to(features.dtype))
+        rows = {t: [k for k, s in enumerate(steps) if s == t] for t in sorted(set(steps))}
+        found = [F.linear(self.dropout(pooled if len(r) == len(steps) else pooled[r]), self.weight[t], self.bias[t]) for t, r in rows.items()]
+        back = torch.tensor(sum(rows.values(), []), device=pooled.device).argsort()
+        return torch.cat(found)[back], pooled
+
 # %% ../nbs/04_classifiers.ipynb #08464fbc
 class AverageClassifier(nn.Module):
     "One prediction for the whole video: the mean of those of the glances plus the mean of those of the looks (section 4.2, as released)."
@@ -65,7 +78,7 @@ class AverageClassifier(nn.Module):
         logits = self.from_local(self.dropout(e_L)).mean(1, keepdim=True)
         return logits if e_G is None else logits + self.from_global(self.dropout(e_G)).mean(1, keepdim=True)
 
-# %% ../nbs/04_classifiers.ipynb #bfeef912
+# %% ../nbs/04_classifiers.ipynb #bb358bf2
 CLASSIFIERS: dict[str, Callable] = {'max_pool': MaxPoolClassifier, 'average': AverageClassifier}
 
 def build_classifier(name:str,            # one of `CLASSIFIERS`
@@ -74,7 +87,7 @@ def build_classifier(name:str,            # one of `CLASSIFIERS`
                      num_classes:int,     # K
                      steps:int,           # T
                      **kwargs,            # hidden, dropout, as in the classes above
-                    )->nn.Module:         # with `per_video`, and `forward(e_G, e_L) -> logits`
+                    )->nn.Module:         # with `per_video`, and `forward(e_G, e_L) -> logits`; for early exit also `step`
     "A classifier over frames by name. ValueError for a name that is not there."
     if name not in CLASSIFIERS: raise ValueError(f'classifier is {name!r}; it may be {", ".join(sorted(CLASSIFIERS))}')
     return CLASSIFIERS[name](global_features, local_features, num_classes, steps, **kwargs)

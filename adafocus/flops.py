@@ -26,7 +26,7 @@ def crop_step(patch_size:int)->int:
     "Multiply-adds of cutting one patch of three channels by bilinear interpolation (Eq. 6)."
     return 4*3*patch_size**2
 
-# %% ../nbs/25_flops.ipynb #4a73fb5d
+# %% ../nbs/25_flops.ipynb #0cf3fc07
 @dataclass(frozen=True)
 class Cost:
     "One part of a model."
@@ -45,9 +45,12 @@ class Costs:
         "All frames, one prediction; some parts may be left out."
         return sum(c.each*(1 if c.part == 'head' and self.steps > 1 else c.times) for c in self.parts if c.part not in without)/1e9
 
-    def per_step(self, without:tuple[str,...]=())->np.ndarray: # (steps,) GFLOPs
-        "What has been spent when a video is left after step 1, 2, ...: a prediction at each of them."
-        return np.arange(1, self.steps + 1)*sum(c.each*c.times/self.steps for c in self.parts if c.part not in without)/1e9
+    def per_step(self, without:tuple[str,...]=(),
+                 asked:bool=True,        # for a prediction after every step so far; off: after the last of them alone
+                )->np.ndarray:           # (steps,) GFLOPs
+        "What has been spent when a video is left after step 1, 2, ..."
+        steps, heads = np.arange(1, self.steps + 1), sum(c.each for c in self.parts if c.part == 'head' and not asked)
+        return (steps*sum(c.each*c.times/self.steps for c in self.parts if c.part not in without) - (steps - 1)*heads)/1e9
 
 # %% ../nbs/25_flops.ipynb #a3249331
 def count(config:ModelConfig)->Costs:

@@ -12,7 +12,7 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
-# %% ../nbs/03_policy.ipynb #017dd235
+# %% ../nbs/03_policy.ipynb #9908f800
 def _squeeze(in_channels, map_size, reduced, hidden):
     "A map to a vector: 1 x 1 convolution, then a linear layer."
     return [nn.Conv2d(in_channels, reduced, 1, bias=False), nn.BatchNorm2d(reduced), nn.Tanh(), nn.Flatten(),
@@ -27,7 +27,7 @@ def _positions(head, features):
 
 class GRUPolicy(nn.Module):
     "One position a frame from the glances at it and at those before it (Eq. 4, appendix B.1)."
-    per_video = False
+    per_video, waits = False, False
     def __init__(self,
                  in_channels:int,  # channels of f_G's map
                  map_size:int,     # side of f_G's map
@@ -49,10 +49,10 @@ class GRUPolicy(nn.Module):
         features, state = self.gru(features, state)
         return _positions(self.head, features), state
 
-# %% ../nbs/03_policy.ipynb #6d3a543e
+# %% ../nbs/03_policy.ipynb #a2633d38
 class MLPPolicy(nn.Module):
     "One position a video, from all glances at once (appendix B.1, for backbones with a temporal shift). ValueError for other than T maps."
-    per_video = True
+    per_video, waits = True, True
     def __init__(self,
                  in_channels:int,  # channels of f_G's map
                  map_size:int,     # side of f_G's map
@@ -73,10 +73,10 @@ class MLPPolicy(nn.Module):
         if maps.shape[1] != self.frames: raise ValueError(f'maps has {maps.shape[1]} frames; this policy reads {self.frames} at once')
         return _positions(self.head, self.squeeze(maps.flatten(1, 2)))[:, None], None
 
-# %% ../nbs/03_policy.ipynb #aa68cb53
+# %% ../nbs/03_policy.ipynb #e2262e51
 class CentralPolicy(nn.Module):
     "Always the middle; nothing to learn."
-    per_video = True
+    per_video, waits = True, False
     def __init__(self, in_channels:int, map_size:int, frames:int|None=None, reduced:int|None=None, hidden:int|None=None): super().__init__()
     def forward(self, maps:Tensor, state:None=None)->tuple[Tensor,None]: # positions (B, 1, 2); no state
         return maps.new_full((len(maps), 1, 2), .5, dtype=torch.promote_types(maps.dtype, torch.float32)), None
@@ -87,7 +87,7 @@ def build_policy(name:str,        # one of `POLICIES`
                  in_channels:int, # channels of f_G's map
                  map_size:int,    # side of f_G's map
                  **kwargs,        # frames, reduced, hidden, as in the classes above
-                )->nn.Module:     # with `per_video`, and `forward(maps, state) -> (positions, state)`
+                )->nn.Module:     # with `per_video`, `waits`, and `forward(maps, state) -> (positions, state)`; a state of zeros means a video's start
     "A policy by name. ValueError for a name that is not there."
     if name not in POLICIES: raise ValueError(f'policy is {name!r}; it may be {", ".join(sorted(POLICIES))}')
     return POLICIES[name](in_channels, map_size, **kwargs)

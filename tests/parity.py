@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch.utils.checkpoint import checkpoint_sequential
 
 from adafocus.crop import crop_patches
-from adafocus.evaluate import usable_cores
+from adafocus.runs import usable_cores
 from adafocus.losses import adafocus_loss
 from adafocus.model import AdaFocus
 from adafocus.official import load_official, released_names

@@ -8,7 +8,7 @@ from conftest import CPU, ONE_PROCESS, SMALL, TWO_PROCESSES, run
 from safetensors.torch import load_file
 
 from adafocus.config import load_config
-from adafocus.evaluate import load_run
+from adafocus.runs import load_run
 from adafocus.model import AdaFocus
 from adafocus.official import OFFICIAL, load_official, to_official
 

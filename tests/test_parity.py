@@ -7,7 +7,7 @@ import torch
 from adafocus.data.sampling import frame_order, segment_indices
 from adafocus.data.transforms import crop_sizes
 from adafocus.early_exit import confidence, exit_steps
-from adafocus.evaluate import usable_cores
+from adafocus.runs import usable_cores
 from adafocus.metrics import mean_average_precision
 from adafocus.official import load_official, released_names
 

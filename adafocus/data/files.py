@@ -100,7 +100,7 @@ def first_line(error:Exception)->str:
     "What an error says, in a line."
     return str(error).strip().split('\n')[0].split('] ')[-1][:200] or type(error).__name__
 
-# %% ../../nbs/07_files.ipynb #fa040459
+# %% ../../nbs/07_files.ipynb #762a4ffe
 @dataclass(frozen=True)
 class Packets:
     "What is found in a video's packets."
@@ -108,6 +108,7 @@ class Packets:
     hidden: int          # packets that are decoded but not shown, where a video was cut without encoding it anew
     empty: int           # with no picture in them; 0 for codecs that are not looked into
     leading: bool        # after some key frame come frames that are shown before it (an open group of pictures)
+    keys: tuple[int,...] = (0,) # numbers of the frames at which decoding can begin
 
 def read_packets(path:str|Path)->Packets:
     "Look at all packets of a video. Nothing is decoded. Raises VideoError."
@@ -118,7 +119,7 @@ def read_packets(path:str|Path)->Packets:
         looks = name in ('h264', 'hevc') and setup[:1] == b'\1' and len(setup) > 21             # 1: units have lengths
         width = (setup[4] if name == 'h264' else setup[21]) % 4 + 1 if looks else 0            # bytes of a length
         empty = count = hidden = 0
-        leading, key = False, None
+        leading, key, shown, keys = False, None, [], []
         try:
             for packet in container.demux(stream):
                 if packet.size and packet.is_discard: hidden += 1
@@ -126,9 +127,12 @@ def read_packets(path:str|Path)->Packets:
                     if packet.is_keyframe: key = packet.pts if count + hidden else None             # what follows the first one cannot lead it
                     elif key is not None and packet.pts is not None: leading = leading or packet.pts < key
                     count += 1
+                    shown.append(packet.pts)
+                    if packet.is_keyframe: keys.append(packet.pts)
                     empty += looks and not _has_picture(bytes(packet), width, name)
         except av.FFmpegError as e: raise VideoError(f'{path}: cannot be read to its end ({first_line(e)})') from None
-        return Packets(count, hidden, empty, leading)
+        numbers = {pts: n for n, pts in enumerate(sorted(shown))} if None not in shown else {}
+        return Packets(count, hidden, empty, leading, tuple(sorted({0, *(numbers[pts] for pts in keys if numbers)})))
 
 _SLICES = dict(h264={1, 2, 5}, hevc={*range(32)})
 _KNOWN = dict(h264={*range(1, 16), 19, 20, 21, *range(24, 32)}, hevc={*range(41), *range(48, 64)})    # defined by the standards, or left to others, as Dolby Vision's

@@ -12,7 +12,7 @@ import numpy as np
 from .files import MAX_BYTES, VideoError, VideoInfo, examine, probe
 from .video import decoded_frames, open_video
 
-# %% ../../nbs/09_guard.ipynb #79c08bef
+# %% ../../nbs/09_guard.ipynb #bc85af67
 class DecoderDied(VideoError):
     "A file on which the decoder hangs or dies: to try again would cost as much again."
 
@@ -37,6 +37,8 @@ class _Server:
         self.reader.read(indices, self.shared[:size].reshape(shape) if size <= MAX_BYTES else None)
         self.complain(self.reader.path)
         return dict(shape=shape)
+
+    def starts(self, indices): return dict(starts=self.reader.starts(indices))
 
     def import_torchcodec(self):
         "It brings PyTorch along, whose size is not a video's fault."
@@ -209,7 +211,7 @@ class DecodeProcess(_Process):
         np.copyto(out, self._shared[:math.prod(shape)].reshape(shape))
         return out
 
-# %% ../../nbs/09_guard.ipynb #d4ceabd8
+# %% ../../nbs/09_guard.ipynb #f5e99299
 class GuardedReader:
     "Frames of one video by their numbers, decoded in a process that may die of it. As a VideoReader, through `open_guarded`."
     def __init__(self, process:DecodeProcess, path:str|Path, decoder:str, shorter_side:int|None, frames:int|None):
@@ -221,6 +223,10 @@ class GuardedReader:
     def read(self, indices:np.ndarray|list[int], out:np.ndarray|None=None)->np.ndarray: # as of a VideoReader
         "Decode these frames. Raises VideoError where one cannot be decoded, IndexError for a number out of range."
         return self._process.frames(self._process.ask('read', self.path, np.asarray(indices, np.int64).tolist())['shape'], out)
+
+    def starts(self, indices)->list[int]: # as of a VideoReader
+        "The first frame that has to be decoded to get each of these."
+        return self._process.ask('starts', self.path, np.asarray(indices, np.int64).tolist())['starts']
 
     def close(self):
         if self._process: self._process.ask('close', self.path)

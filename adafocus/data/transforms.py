@@ -11,7 +11,7 @@ import numpy as np, torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
-# %% ../../nbs/11_transforms.ipynb #4e1eb0b6
+# %% ../../nbs/11_transforms.ipynb #afdca5f4
 @dataclass(frozen=True)
 class View:
     "One way to see all frames of a video: resize, cut, mirror. All numbers are pixels."
@@ -49,6 +49,15 @@ class View:
         out = (np.asarray(boxes)*zoom - [self.left, self.top]*2)*np.array([size/self.width, size/self.height]*2)
         if self.flip: out = np.stack([size - out[:, 2], out[:, 1], size - out[:, 0], out[:, 3]], 1)
         return out.astype(np.float32)
+
+    def source_boxes(self, boxes:np.ndarray, # (T, 4) x0 y0 x1 y1 in what `apply` gives
+                     size:int,               # as for `apply`
+                    )->np.ndarray:           # (T, 4) float32
+        "Where boxes of what `apply` gives lie in the source: `boxes` the other way round."
+        boxes = np.asarray(boxes, np.float64)
+        if self.flip: boxes = np.stack([size - boxes[:, 2], boxes[:, 1], size - boxes[:, 0], boxes[:, 3]], 1)
+        zoom = np.array([self.source[1]/self.resized[1], self.source[0]/self.resized[0]]*2)
+        return ((boxes*np.array([self.width/size, self.height/size]*2) + [self.left, self.top]*2)*zoom).astype(np.float32)
 
 def _resize(pixels, height_width):
     return pixels if pixels.shape[-2:] == tuple(height_width) else TF.resize(pixels, list(height_width), antialias=True)

@@ -6,8 +6,9 @@
 __all__ = ['IMAGE_SUFFIXES', 'DECODERS', 'shown_size', 'VideoReader', 'DecordReader', 'decoded_frames', 'frame_pixels',
            'PyAVReader', 'TorchCodecReader', 'frame_files', 'FrameFolder', 'check_decoder', 'open_video']
 
-# %% ../../nbs/08_video.ipynb #b6c7acdb
+# %% ../../nbs/08_video.ipynb #79fa2d34
 import io, math, os, re, warnings
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -25,7 +26,7 @@ def shown_size(height:int, width:int,
     if shorter_side is None or least <= shorter_side: return height, width
     return max(shorter_side, round(height*shorter_side/least)), max(shorter_side, round(width*shorter_side/least))
 
-# %% ../../nbs/08_video.ipynb #62938a56
+# %% ../../nbs/08_video.ipynb #fbf29b9e
 class VideoReader:
     "Frames of one video by their numbers. Subclasses decode; use them in a `with` block, through `open_video`."
     def __init__(self,
@@ -69,15 +70,22 @@ class VideoReader:
         if self.info.frames > (self._count + self._packets.hidden)*1.02 + 2:
             raise VideoError(f'{self.path}: it declares {self.info.frames} frames, but {self._count} are there; {advice}')
 
+    seeks = False                                                        # can decoding begin at any key frame?
+    def starts(self, indices)->list[int]: # of frame numbers in 0..len-1: one number each
+        "The first frame that has to be decoded to get each of these."
+        keys = self._packets.keys if self.seeks else (0,)
+        return [keys[bisect_right(keys, int(n)) - 1] for n in indices]
+
     def _open(self, resize:bool)->int: raise NotImplementedError
     def _read(self, indices): raise NotImplementedError              # of numbers that are sorted, each once: the frames, one after the other
     def close(self): pass
     def __enter__(self): return self
     def __exit__(self, *_): self.close()
 
-# %% ../../nbs/08_video.ipynb #0d992fe7
+# %% ../../nbs/08_video.ipynb #b26b2e1a
 class DecordReader(VideoReader):
     "Through decord: it seeks and is fast, but says little about broken files."
+    seeks = True
     def _open(self, resize):
         import decord
         size = dict(height=self.size[0], width=self.size[1]) if resize else {}
@@ -126,9 +134,10 @@ class PyAVReader(VideoReader):
             if (k := k + 1) == len(indices): return
         raise VideoError(f'{self.path}: frame {indices[k]} cannot be decoded; it ends before')
 
-# %% ../../nbs/08_video.ipynb #2faaeb8b
+# %% ../../nbs/08_video.ipynb #86256c49
 class TorchCodecReader(VideoReader):
     "Through torchcodec, which needs FFmpeg on the machine."
+    seeks = True
     def _open(self, resize):
         from torchcodec.decoders import VideoDecoder
         try: self._reader = VideoDecoder(str(self.path), dimension_order='NCHW', num_ffmpeg_threads=1, seek_mode='exact')
@@ -162,7 +171,7 @@ def frame_files(folder:str|Path)->list[str]: # names in the folder, in the order
         raise VideoError(f'{folder}: holds two series of frames of the same length, {"{}N{}".format(*sizes[0][0])} and {"{}N{}".format(*sizes[1][0])}; there must be one')
     return [name for _, name in sorted(series[sizes[0][0]])]
 
-# %% ../../nbs/08_video.ipynb #fd6dccdd
+# %% ../../nbs/08_video.ipynb #6fc3c99e
 class FrameFolder(VideoReader):
     "A folder of images as a video."
     def __init__(self, path:str|Path, shorter_side:int|None=None, frames:int|None=None):   # as for VideoReader; images come as they are
@@ -185,6 +194,7 @@ class FrameFolder(VideoReader):
         return height, width
 
     def _read(self, indices): return (self._image(int(n)) for n in indices)
+    def starts(self, indices): return [int(n) for n in indices]                            # every image stands for itself
 
     def _image(self, n):
         with open(os.path.join(self.path, self.names[n]), 'rb') as f: data = f.read()
