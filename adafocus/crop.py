@@ -26,7 +26,7 @@ def _check(positions, patch_size, h, w):
     if not 1 <= patch_size <= min(h, w):
         raise ValueError(f'patch_size is {patch_size}; it must be from 1 to {min(h, w)}, the shorter side of a {h} x {w} frame')
 
-# %% ../nbs/01_crop.ipynb #e422d16a
+# %% ../nbs/01_crop.ipynb #8898d78a
 def _integer_crops(frames, positions, patch_size):
     "The (P+1) x (P+1) crops (N, C, P+1, P+1) around each patch, and the fractions (N, 2) that Eq. 6 blends them with."
     n, _, h, w = frames.shape
@@ -48,7 +48,7 @@ def crop_patches(frames:Tensor,     # (N, C, H, W), any float dtype
     if frames.ndim != 4 or not frames.is_floating_point():
         raise ValueError(f'frames is {frames.dtype} of shape {tuple(frames.shape)}; it must be a float tensor (N, C, H, W)')
     _check(positions, patch_size, *frames.shape[2:])
-    if len(positions) != len(frames):
+    if positions.shape[0] != frames.shape[0]:
         raise ValueError(f'positions has {len(positions)} rows for {len(frames)} frames; there must be one for each')
     crops, fraction = _integer_crops(frames, positions, patch_size)
     blend = torch.promote_types(torch.promote_types(frames.dtype, positions.dtype), torch.float32)

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 import torch.nn.functional as F, torchvision
 
-# %% ../nbs/02_encoders.ipynb #3a8ce796
+# %% ../nbs/02_encoders.ipynb #572623be
 class Encoder(nn.Module):
     "A convolutional body that returns its feature map and the map's global average (Eq. 1 and 2)."
     def __init__(self,
@@ -32,11 +32,11 @@ class Encoder(nn.Module):
     def forward(self, images:Tensor,   # (N, 3, H, W), normalised
                )->tuple[Tensor,Tensor]: # map (N, out_channels, h, w), vector (N, out_channels)
         "ValueError if N is no multiple of `frames`."
-        if self.frames and len(images) % self.frames:
+        if self.frames and images.shape[0] % self.frames:
             raise ValueError(f'there are {len(images)} images; with a shift over {self.frames} frames their number must be a multiple of that')
         if self.input_size and images.shape[-2:] != (self.input_size,)*2:
             images = F.interpolate(images, size=(self.input_size,)*2, mode='bilinear', align_corners=True)
-        if images.device.type == 'cpu' and not self.training and not torch.is_grad_enabled():
+        if images.device.type == 'cpu' and not self.training and not torch.is_grad_enabled() and not torch.compiler.is_compiling():
             whole = self.frames or 1                                                # images that must stay together
             maps = torch.cat([self.body(part) for part in images.split(whole*max(1, CPU_SLICE//images[0, 0].numel()//whole))])
         else: maps = self.body(images)

@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['POLICY_NAMES', 'baseline_positions', 'evaluate', 'summarise', 'shown_steps', 'table', 'evaluate_run',
-           'run_of_checkpoint', 'main', 'finish']
+           'run_of_checkpoint', 'main', 'finish', 'finish_budgets']
 
-# %% ../nbs/22_evaluate.ipynb #c72a416d
+# %% ../nbs/22_evaluate.ipynb #2fcc4285
 import json, sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 import torch, tyro
 from accelerate import Accelerator
 from accelerate.utils import gather_object, send_to_device
@@ -157,8 +157,10 @@ def run_of_checkpoint(source:Path,              # a released checkpoint, or the 
     accelerator.wait_for_everyone()
     return run
 
-# %% ../nbs/22_evaluate.ipynb #84fa3447
-def main(run:Annotated[Path, tyro.conf.Positional], data:str|None=None, out:str|None=None, patch_size:int|None=None, focus_frames:int|None=None, skip_bad:bool=False):
+# %% ../nbs/22_evaluate.ipynb #19733517
+def main(run:Annotated[Path, tyro.conf.Positional], data:str|None=None, out:str|None=None, patch_size:int|None=None, focus_frames:int|None=None, skip_bad:bool=False,
+         budgets:tuple[float,...]|None=None, method:Literal['geometric', 'search']='geometric', criterion:Literal['softmax', 'logit']='softmax',
+         calibrate_on:Literal['train', 'val']|None=None, timed_videos:int=64):
     """Score a finished run, or a released checkpoint, under all policies, print the table, and save the plots.
 
     Args:
@@ -168,6 +170,11 @@ def main(run:Annotated[Path, tyro.conf.Positional], data:str|None=None, out:str|
         patch_size: P in pixels; not given: the run's, or for a checkpoint 128
         focus_frames: of a checkpoint with temporal shift: frames to look at; not given: one and a half times the glances
         skip_bad: leave out videos that cannot be read, and say how many; they are an error otherwise
+        budgets: instead of the policies, what early exit buys: GFLOPs a video, as many as wanted; without a number: six, evenly spread
+        method: how thresholds are solved; search looks for what is right on the videos it sees, and is no better on others
+        criterion: what says how sure a prediction is, the largest softmax entry or the largest logit
+        calibrate_on: which videos thresholds are solved on; val: one half with those of the other; not given: train, where there is any
+        timed_videos: how many videos the time is taken with; 0: none
     """
     try:
         run = run_folder(run)
@@ -181,7 +188,8 @@ def main(run:Annotated[Path, tyro.conf.Positional], data:str|None=None, out:str|
             accelerator.print('a checkpoint has no names for its classes: they are taken to be those of the data, in alphabetical order' +
                               ('\nnor does it tell the patch size: 128 is taken; --patch-size says otherwise' if patch_size is None else ''))
         if run.is_file() or any(x is not None for x in given): run = run_of_checkpoint(run, data, accelerator, out, patch_size, focus_frames)
-        finish(run, accelerator, skip_bad)
+        if budgets is None: finish(run, accelerator, skip_bad)
+        else: finish_budgets(run, accelerator, budgets, method, criterion, calibrate_on, timed_videos, skip_bad)
         accelerator.print(f'the run is in {run}')
     except KeyboardInterrupt:
         print('adafocus.evaluate: stopped', file=sys.stderr); raise SystemExit(130)
@@ -196,5 +204,14 @@ def finish(run:str|Path, accelerator:Accelerator, skip_bad:bool=False)->None:
         from adafocus.show.plots import save_plots
         for path in save_plots(run, scores, data, config): print(f'saved {path}')
     accelerator.wait_for_everyone()
+
+def finish_budgets(run:str|Path, accelerator:Accelerator, budgets:tuple[float,...], method:str, criterion:str, calibrate_on:str|None, timed:int, skip_bad:bool)->None:
+    "Solve and score a run's budgets (see adafocus.budgets), print the table and save the plot."
+    from adafocus.budgets import budget_table, evaluate_budgets
+    calibrate_on = calibrate_on or ('val' if load_config(Path(run)/'config.yaml').data.val_share == 1 else 'train')
+    curve, found = evaluate_budgets(run, accelerator, budgets, method, criterion, calibrate_on, timed=timed, skip_bad=skip_bad)
+    if accelerator.is_main_process:
+        from adafocus.show.plots import save_budget_plot
+        print(budget_table(found)); print(f'saved {save_budget_plot(run, curve, found)}')
 
 if __name__ == '__main__' and '__file__' in globals(): tyro.cli(main, prog='python -m adafocus.evaluate')

@@ -73,13 +73,13 @@ class MLPPolicy(nn.Module):
         if maps.shape[1] != self.frames: raise ValueError(f'maps has {maps.shape[1]} frames; this policy reads {self.frames} at once')
         return _positions(self.head, self.squeeze(maps.flatten(1, 2)))[:, None], None
 
-# %% ../nbs/03_policy.ipynb #e2262e51
+# %% ../nbs/03_policy.ipynb #adec8762
 class CentralPolicy(nn.Module):
     "Always the middle; nothing to learn."
     per_video, waits = True, False
     def __init__(self, in_channels:int, map_size:int, frames:int|None=None, reduced:int|None=None, hidden:int|None=None): super().__init__()
     def forward(self, maps:Tensor, state:None=None)->tuple[Tensor,None]: # positions (B, 1, 2); no state
-        return maps.new_full((len(maps), 1, 2), .5, dtype=torch.promote_types(maps.dtype, torch.float32)), None
+        return maps.new_full((maps.shape[0], 1, 2), .5, dtype=torch.promote_types(maps.dtype, torch.float32)), None
 
 POLICIES: dict[str, Callable] = {'gru': GRUPolicy, 'mlp': MLPPolicy, 'central': CentralPolicy}
 

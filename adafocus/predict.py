@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Prediction', 'Failed', 'Predictor', 'StreamStep', 'Stream', 'find_videos', 'line_of', 'main']
 
-# %% ../nbs/32_predict.ipynb #32601707
+# %% ../nbs/32_predict.ipynb #3770235d
 import os, sys
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -16,6 +16,7 @@ from json import dumps
 from pathlib import Path
 from typing import Annotated, Literal
 import numpy as np, torch, tyro
+from huggingface_hub import ModelHubMixin, snapshot_download
 from torch import Tensor
 from .config import run_folder
 from .crop import patch_boxes
@@ -24,10 +25,10 @@ from .data.files import VideoError
 from .data.guard import keep_memory
 from .data.lazy import LazyFrames
 from .data.transforms import evaluation_view, normalise
-from .early_exit import NOBODY, confidence
+from .early_exit import NOBODY, ExitPlan, confidence
 from .exits import load_exits
 from .flops import count
-from .runs import load_run, prepare_cpu, usable_cores
+from .runs import MODEL_FILES, load_run, prepare_cpu, save_model, usable_cores
 from .stepwise import StepState, Stepwise, why_not_stepwise
 
 # %% ../nbs/32_predict.ipynb #8c1949eb
@@ -67,7 +68,7 @@ class Failed:
     error: str
     def as_dict(self)->dict: return dict(path=self.path, error=self.error)
 
-# %% ../nbs/32_predict.ipynb #82cb4a2a
+# %% ../nbs/32_predict.ipynb #306a9748
 class _Network:
     "A run's model, ready to step, and the rule by which it stops."
     def __init__(self, run, budget, thresholds, criterion, device, mixed_precision):
@@ -79,8 +80,12 @@ class _Network:
         self.why_whole = why_not_stepwise(self.model)
         self.steps = Stepwise(self.model) if not self.why_whole else None
         self.zeros = self.steps.start() if self.steps else None
+        self.costs = count(m).per_step()
         if self.device.type == 'cpu': keep_memory()
-        self.costs, self.criterion, self.plan = count(m).per_step(), criterion, None
+        self.use(budget, thresholds, criterion)
+
+    def use(self, budget, thresholds, criterion):
+        run, self.criterion, self.plan = self.run, criterion, None
         if budget is not None and thresholds is not None: raise ValueError(f'budget is {budget} and thresholds is given too; it can be one of them')
         if self.why_whole and (budget is not None or thresholds is not None): raise ValueError(f'{run} cannot leave a video early: {self.why_whole}')
         if budget is not None:
@@ -171,8 +176,8 @@ def _together(network, samples, pool, batch_size, videos): # -> (number, result)
     finally:
         for f in decoding: f.cancel()
 
-# %% ../nbs/32_predict.ipynb #666983d7
-class Predictor:
+# %% ../nbs/32_predict.ipynb #89049f38
+class Predictor(ModelHubMixin):
     "A trained network for videos: the label of each, from as many frames as it needs."
     def __init__(self,
                  run:str|Path,                    # a run's folder
@@ -186,8 +191,17 @@ class Predictor:
                 ):
         self.network = _Network(run, budget, thresholds, criterion, device, mixed_precision)
         if batch_size < 1: raise ValueError(f'batch_size is {batch_size}; it must be at least 1')
-        self.config, self.classes, self.plan, self.batch_size = self.network.config, self.network.classes, self.network.plan, batch_size
+        self.config, self.classes, self.batch_size = self.network.config, self.network.classes, batch_size
         self.workers, self._samples, self._pool = workers or min(8, usable_cores()), self.config.samples(), None
+        self._hub_mixin_config = None                                                      # save_model writes what is needed
+
+    @property
+    def plan(self)->ExitPlan|None: return self.network.plan            # of the budget, if there is one
+
+    def use(self, budget:float|None=None, thresholds:list[float]|None=None, criterion:str='softmax')->'Predictor': # itself
+        "Turn the knob: another budget, other thresholds, or neither, which means all frames."
+        self.network.use(budget, thresholds, criterion)
+        return self
 
     def __call__(self, videos:str|Path|Iterable[str|Path])->Prediction|list[Prediction|Failed]:
         "One video: its prediction, or VideoError. Several: a list in their order, in which a video that cannot be read is a `Failed`."
@@ -212,7 +226,16 @@ class Predictor:
     def __enter__(self): return self
     def __exit__(self, *_): self.close()
 
-# %% ../nbs/32_predict.ipynb #b2416e28
+    def _save_pretrained(self, save_directory): save_model(self.network.run, save_directory)
+
+    @classmethod
+    def _from_pretrained(cls, *, model_id, revision=None, cache_dir=None, force_download=False, local_files_only=False, token=None, **kwargs):
+        if not Path(model_id).is_dir():
+            model_id = snapshot_download(model_id, revision=revision, cache_dir=cache_dir, force_download=force_download,
+                                         local_files_only=local_files_only, token=token, allow_patterns=list(MODEL_FILES))
+        return cls(model_id, **kwargs)
+
+# %% ../nbs/32_predict.ipynb #1e104e58
 @dataclass
 class StreamStep:
     "What is known after one more frame."
@@ -231,7 +254,7 @@ class Stream:
                  device:str|None=None, mixed_precision:str|None=None):   # as of Predictor
         self.network = _Network(run, budget, thresholds, criterion, device, mixed_precision)
         if why := self.network.why_whole: raise ValueError(f'{run} cannot go frame by frame: {why}')
-        self.config, self.classes, self.plan = self.network.config, self.network.classes, self.network.plan
+        self.config, self.classes = self.network.config, self.network.classes
         self.reset()
 
     def reset(self)->None:
