@@ -6,7 +6,7 @@
 __all__ = ['VARIANTS', 'PlainAdaFocus', 'seconds', 'measure', 'comparison_table', 'make_clips', 'make_frame_folders', 'raw_rate',
            'loader_rate', 'loader_memory', 'memory_slope', 'measure_data', 'measure_memory', 'main']
 
-# %% ../nbs/24_bench.ipynb #bb27fe1c
+# %% ../nbs/24_bench.ipynb #867abcdc
 import json, os, tempfile, time
 from collections.abc import Callable
 from multiprocessing import get_context
@@ -20,7 +20,7 @@ from .data.records import Video
 from .data.sampling import segment_indices
 from .data.files import write_video
 from .data.video import frame_files
-from .evaluate import prepare_cpu
+from .runs import prepare_cpu
 from .losses import adafocus_loss
 from .model import AdaFocus, AdaFocusOutput, ModelConfig
 

@@ -157,7 +157,7 @@ def run_of_checkpoint(source:Path,              # a released checkpoint, or the 
     accelerator.wait_for_everyone()
     return run
 
-# %% ../nbs/22_evaluate.ipynb #19733517
+# %% ../nbs/22_evaluate.ipynb #75bcb31a
 def main(run:Annotated[Path, tyro.conf.Positional], data:str|None=None, out:str|None=None, patch_size:int|None=None, focus_frames:int|None=None, skip_bad:bool=False,
          budgets:tuple[float,...]|None=None, method:Literal['geometric', 'search']='geometric', criterion:Literal['softmax', 'logit']='softmax',
          calibrate_on:Literal['train', 'val']|None=None, timed_videos:int=64):
@@ -170,7 +170,7 @@ def main(run:Annotated[Path, tyro.conf.Positional], data:str|None=None, out:str|
         patch_size: P in pixels; not given: the run's, or for a checkpoint 128
         focus_frames: of a checkpoint with temporal shift: frames to look at; not given: one and a half times the glances
         skip_bad: leave out videos that cannot be read, and say how many; they are an error otherwise
-        budgets: instead of the policies, what early exit buys: GFLOPs a video, as many as wanted; without a number: six, evenly spread
+        budgets: instead of the policies, what early exit buys: GFLOPs a video, as many as wanted; without a number: six, from little to nearly all
         method: how thresholds are solved; search looks for what is right on the videos it sees, and is no better on others
         criterion: what says how sure a prediction is, the largest softmax entry or the largest logit
         calibrate_on: which videos thresholds are solved on; val: one half with those of the other; not given: train, where there is any

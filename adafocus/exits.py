@@ -14,12 +14,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from .early_exit import ExitPlan, confidence, solve_thresholds
 
-# %% ../nbs/31_exits.ipynb #4296fb01
+# %% ../nbs/31_exits.ipynb #b6d3eefe
 _HOW = 'python -m adafocus.evaluate {run} --budgets makes it'
 
 def weights_hash(run:str|Path)->str: # SHA-256, hexadecimal
     "What tells one set of weights from another."
-    with open(Path(run)/'model.safetensors', 'rb') as f: return hashlib.file_digest(f, 'sha256').hexdigest()
+    return hashlib.sha256((Path(run)/'model.safetensors').read_bytes()).hexdigest()
 
 @dataclass
 class RunExits:

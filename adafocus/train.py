@@ -6,7 +6,7 @@
 __all__ = ['parameter_groups', 'cosine', 'save_checkpoint', 'load_checkpoint', 'LossNotFinite', 'BadVideos', 'train_epoch',
            'fit_to_data', 'train', 'main']
 
-# %% ../nbs/23_train.ipynb #17756444
+# %% ../nbs/23_train.ipynb #b2dd7225
 import json, math, os, shutil, sys, time
 from collections.abc import Iterable
 from dataclasses import replace
@@ -22,10 +22,11 @@ from .data.loading import build_loader
 from .data.transforms import model_inputs
 from .data.files import VideoError
 from .encoders import ENCODERS_WITH_WEIGHTS, WeightsUnavailable
-from .evaluate import VideosUnreadable, default_workers, evaluate, finish, new_run_folder, open_run_data, prepare_cpu, save_weights, tell_gaps
+from .evaluate import evaluate, finish
 from .losses import adafocus_loss
 from .model import AdaFocus
 from .official import start_from
+from .runs import VideosUnreadable, default_workers, new_run_folder, open_run_data, prepare_cpu, save_weights, tell_gaps
 
 # %% ../nbs/23_train.ipynb #11775851
 def parameter_groups(model:AdaFocus, t:TrainConfig)->list[dict]: # for torch.optim.SGD; a group's rate is `factor` times f_L's

@@ -247,6 +247,9 @@ def test_training_goes_on_after_a_hang_and_an_abort(fifty, tmp_path):
     refused = run('python', '-m', 'adafocus.evaluate', tmp_path/'run', timeout=240, **env)
     assert refused.returncode == 1 and 'abort12.mp4: the decoder died of it (SIGABRT' in refused.stderr and 'Traceback' not in refused.stderr
     assert run('python', '-m', 'adafocus.evaluate', tmp_path/'run', '--skip-bad', timeout=240, **env).returncode == 0
+    named = run('python', '-m', 'adafocus.predict', tmp_path/'run', data, timeout=240, **env)
+    assert named.returncode == 1 and len(named.stdout.splitlines()) == 48 and set(children()) <= before, named.stderr
+    assert 'hang7.mp4: nothing was decoded for 3 seconds' in named.stderr and 'abort12.mp4: the decoder died of it (SIGABRT' in named.stderr and '2 of 50 videos' in named.stderr
 
 
 def test_a_control_without_the_guard_the_abort_ends_the_run(fifty, tmp_path):

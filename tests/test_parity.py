@@ -6,7 +6,7 @@ import torch
 
 from adafocus.data.sampling import frame_order, segment_indices
 from adafocus.data.transforms import crop_sizes
-from adafocus.early_exit import confidence, exit_steps
+from adafocus.early_exit import confidence, exit_steps, geometric_thresholds
 from adafocus.runs import usable_cores
 from adafocus.metrics import mean_average_precision
 from adafocus.official import load_official, released_names
@@ -114,23 +114,9 @@ def test_exit_curves(criterion):
     kept = parity.stored('early_exit')
     training, sure = confidence(kept['train_logits'], criterion), confidence(kept['val_logits'], criterion)
     for row, stored in zip(kept[f'{criterion}_curve'], kept['softmax_thresholds']):
-        thresholds = geometric(training, float(row[0]))
+        thresholds = geometric_thresholds(training, float(row[0]))
         if criterion == 'softmax': assert torch.allclose(thresholds.float(), stored, rtol=1e-6)
         left = exit_steps(sure, thresholds)
         assert left.bincount(minlength=16).tolist() == row[3:].long().tolist()
         right = kept['val_logits'][torch.arange(len(left)), left].argmax(-1) == kept['val_labels']
         assert abs(100*right.float().mean() - row[2]) < 1e-3 and abs(left.float().mean() + 1 - row[1]) < 1e-3
-
-
-def geometric(sure, q):
-    "A share proportional to q^k of the samples leaves at step k, in order of confidence among those still there; the last step takes all."
-    n, steps = sure.shape
-    shares = q**torch.arange(1, steps + 1, dtype=torch.float64)
-    shares, there, thresholds = shares/shares.sum(), torch.ones(n, dtype=torch.bool), torch.full((steps,), 1e8)
-    for k in range(steps - 1):
-        leave = int(np.floor(n*float(shares[k])))
-        if 0 < leave <= int(there.sum()):
-            thresholds[k] = sure[there, k].sort(descending=True).values[leave - 1]
-            there &= sure[:, k] < thresholds[k]
-    thresholds[-1] = -1e8
-    return thresholds

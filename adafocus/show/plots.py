@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['POLICY_STYLES', 'EXIT_STYLES', 'draw_box', 'plot_policies', 'plot_training', 'plot_patches', 'plot_budgets',
-           'save_budget_plot', 'save_plots']
+           'save_budget_plot', 'plot_predictions', 'save_plots']
 
-# %% ../../nbs/40_plots.ipynb #ee5334de
+# %% ../../nbs/40_plots.ipynb #2eb4ffc0
 import json
 from io import BytesIO
 from pathlib import Path
@@ -20,7 +20,9 @@ from ..data.datasets import VideoData
 from ..data.loading import VideoDataset
 from ..budgets import published
 from ..early_exit import ExitCurve
+from ..data.lazy import LazyFrames
 from ..metrics import Scores
+from ..predict import Prediction, Predictor
 
 # %% ../../nbs/40_plots.ipynb #e7ae8abc
 POLICY_STYLES = {'learned': dict(color='#0072B2', marker='o', linestyle='-'),
@@ -180,6 +182,30 @@ def save_budget_plot(run:str|Path, curve:ExitCurve, found:dict)->Path: # of adaf
     seconds = [r['seconds'] for r in found['budgets']] + [found['all_frames']['seconds']]
     plot_budgets(curve, None if seconds[-1] is None else seconds, published(found['dataset'])).savefig(path)
     return path
+
+# %% ../../nbs/40_plots.ipynb #34482eac
+def plot_predictions(predictions:list[Prediction],
+                     predictor:Predictor,            # that made them
+                     titles:list[str]|None=None,     # for each; None: file names
+                    )->Figure:
+    "Predictions frame by frame, up to where each was left. VideoError where a file cannot be read again."
+    steps, config = predictor.config.model.num_frames, predictor.config
+    figure, axes = _figure(1.45*steps + .3, 1.85*len(predictions), len(predictions), steps)
+    for p, row, title in zip(predictions, axes, titles or [Path(p.path).stem for p in predictions]):
+        frames = LazyFrames(p.path, config.samples()); frames.read(p.frames)
+        patches = patch_boxes(torch.from_numpy(p.positions), config.model.frame_size, config.model.patch_size)
+        for t, ax in enumerate(row):
+            ax.set(xticks=[], yticks=[]); ax.spines[:].set_visible(False)
+            if t >= p.frames:
+                ax.set(xlim=(0, 1), ylim=(0, 1), aspect='equal'); ax.add_patch(Rectangle((.02, .02), .96, .96, fill=False, hatch='//', edgecolor='#cccccc', linewidth=0))
+                ax.text(.5, .5, 'not used', ha='center', va='center', fontsize=7, color='#555555', backgroundcolor='white')
+                continue
+            ax.imshow(frames[t]); draw_box(ax, patches[t], POLICY_STYLES['learned']['color'])
+            last = t == p.frames - 1
+            why = '' if not last else '○ all frames' if p.threshold is None else f'○ ≥ {100*p.threshold:.1f} %' if predictor.network.criterion == 'softmax' else '○ sure'
+            ax.set_title(f'{p.classes[int(p.probabilities[t].argmax())]} {100*p.probabilities[t].max():.1f} %\n{why}', fontsize=7.5, pad=2, fontweight='bold' if last else None)
+        row[0].set_ylabel(title, fontsize=8)
+    return figure
 
 # %% ../../nbs/40_plots.ipynb #d6cc32ea
 def save_plots(run:str|Path,
