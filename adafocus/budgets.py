@@ -141,7 +141,7 @@ def _timed(run, accelerator, videos, timed, budgets):
     some = [videos[k] for k in np.unique(np.linspace(0, len(videos) - 1, min(timed, len(videos))).astype(int))]
     with Predictor(run, device=str(accelerator.device), mixed_precision=accelerator.mixed_precision) as predictor: return seconds_a_video(predictor, some, [*budgets, None])
 
-# %% ../nbs/33_budgets.ipynb #3e6963ec
+# %% ../nbs/33_budgets.ipynb #4439fdac
 def _report(curve, exits, seconds, config, data):
     number = lambda x: round(float(x), 6)
     rows = [dict(budget=p.budget, expected_gflops=number(p.cost), expected=number(p.score), gflops=number(curve.cost[m]), gflops_band=[number(x) for x in curve.cost_band[m]],
@@ -156,7 +156,7 @@ def _report(curve, exits, seconds, config, data):
 def budget_table(found:dict)->str: # what `evaluate_budgets` gives; lines to print
     "Budgets, what they cost and what they bring. Scores in percent."
     clock = found['all_frames']['seconds'] is not None
-    lines = [f'{found["metric"][0].upper()}{found["metric"][1:]} in % [95 % of bootstrap samples], {found["videos"]} videos; thresholds solved on {found["solved_on"]}, {found["method"]}, {found["criterion"]}',
+    lines = [f'{found["metric"].replace("acc", "Acc")} in % [95 % of bootstrap samples], {found["videos"]} videos; thresholds solved on {found["solved_on"]}, {found["method"]}, {found["criterion"]}',
              f'{"":10}{"expected":>18}{"here":>40}{"same cost":>20}', f'{"budget":>10}{"GFLOPs":>10}{"score":>8}{"GFLOPs":>10}{"frames":>8}{"score":>8}{"":14}{"random":>10}{"fixed":>8}' + f'{"s a video":>12}'*clock]
     for r in found['budgets']:
         low, high = (100*x for x in r['band'])

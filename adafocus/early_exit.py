@@ -230,7 +230,7 @@ def _search(levels, worth, costs, budget, geometric):
     candidates = [geometric] + [_improve(levels, worth.each, costs, x, budget=budget) for x in (geometric, found[-1])] + found[-3:]
     return max((x for x in candidates if cost(x) <= budget*(1 + 1e-12)), key=lambda x: (round(worth(_exits(levels, x)), 12), -cost(x)))
 
-# %% ../nbs/26_thresholds.ipynb #ee108602
+# %% ../nbs/26_thresholds.ipynb #6dd43a96
 @dataclass
 class ExitCurve:
     "M plans on N videos, beside random exit and fixed length. Costs in GFLOPs a video, scores in 0..1, bands hold 95 % of bootstrap samples."
@@ -254,17 +254,18 @@ def exit_curve(found:Tensor,             # logits (N, T, K), or confidences (N, 
                costs:np.ndarray,         # (T,) GFLOPs when a video is left after each step
                plans:list[ExitPlan],     # best found with other videos
                fixed_costs:np.ndarray|None=None, # (T,) GFLOPs of so many steps with one prediction at the end; None: `costs`
-               samples:int|None=None,    # bootstrap samples; None: 1000, for mAP 200
+               samples:int|None=None,    # bootstrap samples; None: 1000, for mAP 200, of very many videos 50
                seed:int=0,
                steps:np.ndarray|None=None, # (M, N): exits that were decided otherwise, as in cross-validation; None: by the plans
               )->ExitCurve:
     "What plans cost and bring on these videos, with random exit and fixed length for comparison (Figure 9)."
     costs, worth, rng, n = _check_exits(found, labels, costs), _Worth(found, labels), np.random.default_rng(seed), len(found)
-    samples = samples or (200 if worth.several else 1000)
+    samples = samples or (1000 if not worth.several else 200 if found[:, 0].numel() < 2e6 else 50)
+    parts = 5 if worth.several else 20                                                     # drawings of random exit
     counts = rng.multinomial(n, np.full(n, 1/n), samples).astype(np.float64)               # (S, N): how often each video was drawn
     steps = np.array([p.steps(found).numpy() for p in plans]) if steps is None else steps
-    drawn = [[rng.permutation(left) for _ in range(20)] for left in steps]
-    parts = np.array_split(counts, 20)                                                     # a bootstrap sample for each, of one drawing
+    drawn = [[rng.permutation(left) for _ in range(parts)] for left in steps]
+    parts = np.array_split(counts, parts)                                                  # bootstrap samples, some for each drawing
     at = [np.full(n, t) for t in range(len(costs))]
     bands = lambda exits: np.array([_band(worth.resampled(left, counts)) for left in exits])
     return ExitCurve(worth.metric, np.array([p.budget for p in plans]), steps, costs[steps].mean(1), np.array([_band(counts @ costs[left]/n) for left in steps]),

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['Prediction', 'Failed', 'Predictor', 'StreamStep', 'Stream', 'find_videos', 'line_of', 'main']
 
-# %% ../nbs/32_predict.ipynb #3770235d
-import os, sys
+# %% ../nbs/32_predict.ipynb #b7294ef8
+import itertools, os, select, sys, time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
@@ -153,15 +153,19 @@ def _advance(network, videos): # -> pairs of a video and whether it is to be lef
     for video, *seen in zip(videos, *found): video.seen.append(seen)
     return list(zip(videos, stops))
 
-# %% ../nbs/32_predict.ipynb #8253a291
+# %% ../nbs/32_predict.ipynb #1915d541
+_END = object()
+
 def _together(network, samples, pool, batch_size, videos): # -> (number, result) as they are ready
     "Twice as many videos as fit a batch are under way, so that those with a frame to look at fill it."
-    coming, decoding, ready, most = enumerate(videos), set(), deque(), network.config.model.num_frames
+    coming, numbers, path, decoding, ready, most = iter(videos), itertools.count(), None, set(), deque(), network.config.model.num_frames
     try:
         while True:
-            while len(decoding) + len(ready) < 2*batch_size and (new := next(coming, None)) is not None:
-                decoding.add(pool.submit(_Watched(*new, network, samples).read, 1))
-            if not decoding and not ready: return
+            while len(decoding) + len(ready) < 2*batch_size and (path := next(coming, _END)) not in (None, _END):
+                decoding.add(pool.submit(_Watched(next(numbers), path, network, samples).read, 1))
+            if not decoding and not ready:
+                if path is _END: return
+                time.sleep(.02)                                                                     # none is there yet
             if len(ready) < batch_size and decoding:
                 finished, decoding = wait(decoding, .05 if ready else None, FIRST_COMPLETED)       # a slow file holds up nobody for long
                 for video in (f.result() for f in finished):
@@ -176,7 +180,7 @@ def _together(network, samples, pool, batch_size, videos): # -> (number, result)
     finally:
         for f in decoding: f.cancel()
 
-# %% ../nbs/32_predict.ipynb #89049f38
+# %% ../nbs/32_predict.ipynb #93098703
 class Predictor(ModelHubMixin):
     "A trained network for videos: the label of each, from as many frames as it needs."
     def __init__(self,
@@ -212,7 +216,7 @@ class Predictor(ModelHubMixin):
         raise VideoError(video.error)
 
     def each(self, videos:Iterable[str|Path])->Iterator[Prediction|Failed]:
-        "Predictions one after the other, in the order of the videos, which are taken in as there is room."
+        "Predictions one after the other, in the order of the videos, which are taken in as there is room. None among them: there is none yet."
         self._pool = self._pool or ThreadPoolExecutor(self.workers, 'adafocus-decode')
         done, out = {}, 0
         for number, result in _together(self.network, self._samples, self._pool, self.batch_size, videos):
@@ -274,16 +278,27 @@ class Stream:
         return StreamStep(self.classes[int(probabilities.argmax())], float(sure), self.final, had + 1, float(network.costs[had]),
                           view.source_boxes(network.boxes(position[None]), size)[0], position, probabilities)
 
-# %% ../nbs/32_predict.ipynb #978442c7
+# %% ../nbs/32_predict.ipynb #3cd2b5b9
 def find_videos(names:Iterable[str])->Iterator[Path]:
     "The videos that names on a command line stand for; names that stand for none are passed on, to fail by name."
     for name in names:
-        if name == '-': yield from (Path(line.rstrip('\n')) for line in sys.stdin if line.strip())
+        if name == '-': yield from (line and Path(line) for line in _lines(sys.stdin))
         elif any(c in name for c in '*?[') and not Path(name).exists():
             found = sorted(glob(name, recursive=True))
             yield from find_videos(found) if found else [Path(name)]
         elif Path(name).is_dir() and not holds_frames(Path(name)): yield from list(videos_below(Path(name))) or [Path(name)]
         else: yield Path(name)
+
+def _lines(stream): # that are not empty; None while there is none yet
+    try: source = stream.fileno()
+    except (OSError, AttributeError): yield from filter(None, (line.strip('\r\n') for line in stream)); return    # no file: all of it is there
+    rest = b''
+    while True:
+        if not select.select([source], [], [], 0)[0]: yield None; continue
+        if not (more := os.read(source, 1 << 16)): break
+        *lines, rest = (rest + more).split(b'\n')
+        yield from filter(None, (os.fsdecode(line.strip(b'\r')) for line in lines))
+    if rest: yield os.fsdecode(rest.strip(b'\r'))
 
 def line_of(p:Prediction, steps:int)->str:
     "A prediction for a person to read."
