@@ -6,7 +6,7 @@
 __all__ = ['stand_in_run', 'solve_on', 'measure_stream', 'write_long_clip', 'measure_length', 'measure_batches', 'arrived',
            'measure_promises', 'tables', 'main']
 
-# %% ../nbs/35_bench_exit.ipynb #cdda3e9d
+# %% ../nbs/35_bench_exit.ipynb #aab587e2
 import json, sys, tempfile, time
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +28,7 @@ from .exits import save_exits, solve_exits
 from .flops import count
 from .model import AdaFocus, ModelConfig
 from .predict import Failed, Predictor, Stream
-from .runs import load_run, open_run_data, prepare_cpu, save_weights
+from .runs import VideosUnreadable, load_run, open_run_data, prepare_cpu, save_weights
 
 # %% ../nbs/35_bench_exit.ipynb #b9bff8a4
 def stand_in_run(folder:Path, videos:list[Path], model:ModelConfig)->Path: # the run's folder
@@ -153,7 +153,7 @@ def measure_promises(run:Path, shares:tuple[float,...]=(.2, .3, .45, .6, .8), mo
                               difference_gflops=band(spent, new_spent), difference=band(right, new_right)))
     return found
 
-# %% ../nbs/35_bench_exit.ipynb #98e7b041
+# %% ../nbs/35_bench_exit.ipynb #5b920419
 def tables(found:dict)->str: # lines to print
     "What was measured."
     lines = [f'{found["machine"]}', '', '1. Frame by frame, decoding excluded: wall time with exit / without', f'{"GFLOPs":>10}{"of all":>9}{"s a video":>11}{"of all":>9}{"clock/FLOPs":>13}']
@@ -180,8 +180,13 @@ def main(run:Annotated[Path, tyro.conf.Positional], clips:Path, needles:int=256,
         needles: how many needle videos are predicted in batches
         streamed: how many of the clips are streamed one by one
     """
+    try: _measure_all(run, clips, needles, streamed)
+    except (ValueError, OSError, VideosUnreadable) as e: print(f'adafocus.bench_exit: {e}', file=sys.stderr); raise SystemExit(2)
+
+def _measure_all(run, clips, needles, streamed):
     prepare_cpu()
     real = list(videos_below(clips)); data = open_run_data(load_run(run)[1])
+    if not real: raise ValueError(f'{clips} holds no videos')
     small = [v.path for v in data.val[:needles]]
     found = dict(machine=f'torch {torch.__version__}, {torch.get_num_threads()} CPU threads')
     with tempfile.TemporaryDirectory() as folder:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Prediction', 'Failed', 'Predictor', 'StreamStep', 'Stream', 'find_videos', 'line_of', 'main']
 
-# %% ../nbs/32_predict.ipynb #b7294ef8
+# %% ../nbs/32_predict.ipynb #e8ab31dc
 import itertools, os, select, sys, time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -19,17 +19,14 @@ import numpy as np, torch, tyro
 from huggingface_hub import ModelHubMixin, snapshot_download
 from torch import Tensor
 from .config import run_folder
-from .crop import patch_boxes
 from .data.datasets import holds_frames, videos_below
 from .data.files import VideoError
-from .data.guard import keep_memory
 from .data.lazy import LazyFrames
-from .data.transforms import evaluation_view, normalise
-from .early_exit import NOBODY, ExitPlan, confidence
-from .exits import load_exits
-from .flops import count
-from .runs import MODEL_FILES, load_run, prepare_cpu, save_model, usable_cores
-from .stepwise import StepState, Stepwise, why_not_stepwise
+from .data.transforms import evaluation_view
+from .early_exit import NOBODY, ExitPlan
+from .exits import StoppingModel
+from .runs import MODEL_FILES, prepare_cpu, save_model, usable_cores
+from .stepwise import StepState
 
 # %% ../nbs/32_predict.ipynb #8c1949eb
 @dataclass
@@ -68,59 +65,7 @@ class Failed:
     error: str
     def as_dict(self)->dict: return dict(path=self.path, error=self.error)
 
-# %% ../nbs/32_predict.ipynb #306a9748
-class _Network:
-    "A run's model, ready to step, and the rule by which it stops."
-    def __init__(self, run, budget, thresholds, criterion, device, mixed_precision):
-        model, self.config = load_run(run)
-        self.run, self.classes, m = str(run), self.config.classes, self.config.model
-        self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
-        self.precision = dict(no=None, bf16=torch.bfloat16, fp16=torch.float16)[mixed_precision or self.config.mixed_precision or 'no']
-        self.model = model.for_inference().to(self.device)
-        self.why_whole = why_not_stepwise(self.model)
-        self.steps = Stepwise(self.model) if not self.why_whole else None
-        self.zeros = self.steps.start() if self.steps else None
-        self.costs = count(m).per_step()
-        if self.device.type == 'cpu': keep_memory()
-        self.use(budget, thresholds, criterion)
-
-    def use(self, budget, thresholds, criterion):
-        run, self.criterion, self.plan = self.run, criterion, None
-        if budget is not None and thresholds is not None: raise ValueError(f'budget is {budget} and thresholds is given too; it can be one of them')
-        if self.why_whole and (budget is not None or thresholds is not None): raise ValueError(f'{run} cannot leave a video early: {self.why_whole}')
-        if budget is not None:
-            exits = load_exits(run)
-            self.plan = exits.plan(float(budget)); thresholds, self.criterion = self.plan.thresholds, exits.criterion
-        confidence(torch.zeros(1, 1), self.criterion)                                      # ValueError for one that is not known
-        self.thresholds = np.full(len(self.costs), NOBODY) if thresholds is None else np.asarray(thresholds, np.float64)
-        if self.thresholds.shape != self.costs.shape or np.isnan(self.thresholds).any():
-            raise ValueError(f'thresholds is of shape {self.thresholds.shape}; there must be {len(self.costs)} numbers, one for each step, the last of which does not count')
-
-    @torch.no_grad()
-    def step(self, frames, state): # (B, S, S, 3) uint8 -> probabilities (B, K), confidences (B,), positions (B, 2), whether to stop (B,), state
-        with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
-            found = self.steps(normalise(frames.to(self.device)[None])[0], state)
-        sure = confidence(found.logits, self.criterion).cpu().numpy()
-        stop = [c >= self.thresholds[s - 1] or s == len(self.thresholds) for c, s in zip(sure, found.state.steps)]
-        return found.logits.softmax(-1).cpu().numpy(), sure, found.positions.float().cpu().numpy(), stop, found.state
-
-    @torch.no_grad()
-    def whole(self, glance, focus): # (B, T, S, S, 3) uint8 each, or None -> probabilities (B, 1, K), confidences (B, 1), positions (B, T', 2)
-        with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
-            out = self.model(*(x if x is None else normalise(x.to(self.device)) for x in (glance, focus)))
-        logits = out.logits[:, -1:]
-        return logits.softmax(-1).cpu().numpy(), confidence(logits, self.criterion).cpu().numpy(), out.positions.cpu().numpy()
-
-    def boxes(self, positions): # (t, 2) -> (t, 4) in the model's frame
-        m = self.config.model
-        return patch_boxes(torch.from_numpy(positions), m.frame_size, m.patch_size).numpy()
-
-    def prediction(self, path, numbers, positions, boxes, probabilities, confidences):
-        index, reached = int(probabilities[-1].argmax()), self.thresholds[len(numbers) - 1] if self.steps else NOBODY
-        return Prediction(path, self.classes[index], index, float(confidences[-1]), len(numbers), float(self.costs[len(numbers) - 1] if self.steps else self.costs[-1]),
-                          float(reached) if -NOBODY < reached <= confidences[-1] else None, self.classes, np.array(numbers), positions, boxes, probabilities, confidences)
-
-# %% ../nbs/32_predict.ipynb #3f3e8302
+# %% ../nbs/32_predict.ipynb #5b7db220
 class _Watched:
     "A video on its way through the network."
     def __init__(self, number, path, network, samples):
@@ -141,7 +86,12 @@ class _Watched:
         if self.error: return Failed(str(self.path), self.error)
         probabilities, confidences, positions = (np.concatenate(x) for x in zip(*self.seen))
         frames = self.focus or self.frames
-        return self.network.prediction(str(self.path), frames.numbers[:len(positions)], positions, frames.boxes(self.network.boxes(positions)), probabilities, confidences)
+        return _prediction(self.network, str(self.path), frames.numbers[:len(positions)], positions, frames.boxes(self.network.boxes(positions)), probabilities, confidences)
+
+def _prediction(network, path, numbers, positions, boxes, probabilities, confidences):
+    index, reached = int(probabilities[-1].argmax()), network.thresholds[len(numbers) - 1] if network.steps else NOBODY
+    return Prediction(path, network.classes[index], index, float(confidences[-1]), len(numbers), float(network.costs[len(numbers) - 1] if network.steps else network.costs[-1]),
+                      float(reached) if -NOBODY < reached <= confidences[-1] else None, network.classes, np.array(numbers), positions, boxes, probabilities, confidences)
 
 def _advance(network, videos): # -> pairs of a video and whether it is to be left, after one more step of each
     stack = lambda frames: torch.stack([torch.stack([f[k] for k in range(f.config.num_frames)]) for f in frames])
@@ -180,7 +130,7 @@ def _together(network, samples, pool, batch_size, videos): # -> (number, result)
     finally:
         for f in decoding: f.cancel()
 
-# %% ../nbs/32_predict.ipynb #93098703
+# %% ../nbs/32_predict.ipynb #1d90a808
 class Predictor(ModelHubMixin):
     "A trained network for videos: the label of each, from as many frames as it needs."
     def __init__(self,
@@ -193,7 +143,7 @@ class Predictor(ModelHubMixin):
                  device:str|None=None,            # None: the GPU if there is one
                  mixed_precision:str|None=None,   # no, bf16 or fp16; None: as the run was trained
                 ):
-        self.network = _Network(run, budget, thresholds, criterion, device, mixed_precision)
+        self.network = StoppingModel(run, budget, thresholds, criterion, device, mixed_precision)
         if batch_size < 1: raise ValueError(f'batch_size is {batch_size}; it must be at least 1')
         self.config, self.classes, self.batch_size = self.network.config, self.network.classes, batch_size
         self.workers, self._samples, self._pool = workers or min(8, usable_cores()), self.config.samples(), None
@@ -239,7 +189,7 @@ class Predictor(ModelHubMixin):
                                          local_files_only=local_files_only, token=token, allow_patterns=list(MODEL_FILES))
         return cls(model_id, **kwargs)
 
-# %% ../nbs/32_predict.ipynb #1e104e58
+# %% ../nbs/32_predict.ipynb #62612fb4
 @dataclass
 class StreamStep:
     "What is known after one more frame."
@@ -256,7 +206,7 @@ class Stream:
     "A trained network for frames that come one at a time. ValueError for a model that needs all frames at once."
     def __init__(self, run:str|Path, budget:float|None=None, thresholds:list[float]|None=None, criterion:str='softmax',
                  device:str|None=None, mixed_precision:str|None=None):   # as of Predictor
-        self.network = _Network(run, budget, thresholds, criterion, device, mixed_precision)
+        self.network = StoppingModel(run, budget, thresholds, criterion, device, mixed_precision)
         if why := self.network.why_whole: raise ValueError(f'{run} cannot go frame by frame: {why}')
         self.config, self.classes = self.network.config, self.network.classes
         self.reset()
