@@ -89,33 +89,10 @@ def load_exits(run:str|Path)->RunExits:
     if exits.weights != weights_hash(run): raise ValueError(f'{run/"exit.json"} is for other weights than those in model.safetensors; {_HOW.format(run=run)} anew')
     return exits
 
-# %% ../nbs/31_exits.ipynb #1e752a3c
-class StoppingModel:
-    "A run's model, ready to step, and the rule by which it stops. ValueError for budgets and thresholds that cannot be."
-    def __init__(self,
-                 run:str|Path,                    # a run's folder
-                 budget:float|None=None,          # GFLOPs a video on average, by the run's exit.json; None: all frames, unless there are thresholds
-                 thresholds:list[float]|None=None, # (T,), one for each step
-                 criterion:str='softmax',         # of the given thresholds: softmax or logit
-                 device:str|None=None,            # None: the GPU if there is one
-                 mixed_precision:str|None=None,   # no, bf16 or fp16; None: as the run was trained
-                ):
-        model, self.config = load_run(run)
-        self.run, self.classes, m = str(run), self.config.classes, self.config.model
-        kinds, wanted = dict(no=None, bf16=torch.bfloat16, fp16=torch.float16), mixed_precision or self.config.mixed_precision or 'no'
-        if wanted not in kinds: raise ValueError(f'mixed_precision is {wanted!r}; it may be {", ".join(kinds)}')
-        self.precision, self._exits = kinds[wanted], None
-        try:
-            self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
-            self.model = model.for_inference().to(self.device)
-        except (RuntimeError, AssertionError) as e: raise ValueError(f'device is {device!r}, which cannot be used here ({str(e).splitlines()[0]}); it may be cpu') from None
-        self.why_whole = why_not_stepwise(self.model)
-        self.steps = Stepwise(self.model) if not self.why_whole else None
-        self.zeros = self.steps.start() if self.steps else None
-        self.costs = count(m).per_step()
-        if self.device.type == 'cpu': keep_memory()
-        self.use(budget, thresholds, criterion)
-
+# %% ../nbs/31_exits.ipynb #07d12152
+class _Rule:
+    "When to stop; what has it also has `run`, `costs` and `why_whole`."
+    _exits = None
     def use(self, budget:float|None=None, thresholds:list[float]|None=None, criterion:str='softmax')->None:
         "Other thresholds; neither: all frames. What was there stays where they cannot be."
         plan = None
@@ -129,6 +106,33 @@ class StoppingModel:
         if thresholds.shape != self.costs.shape or np.isnan(thresholds).any():
             raise ValueError(f'thresholds is of shape {thresholds.shape}; there must be {len(self.costs)} numbers, one for each step, the last of which does not count')
         self.thresholds, self.criterion, self.plan = thresholds, criterion, plan
+
+# %% ../nbs/31_exits.ipynb #2407bb0c
+class StoppingModel(_Rule):
+    "A run's model, ready to step, and the rule by which it stops. ValueError for budgets and thresholds that cannot be."
+    def __init__(self,
+                 run:str|Path,                    # a run's folder
+                 budget:float|None=None,          # GFLOPs a video on average, by the run's exit.json; None: all frames, unless there are thresholds
+                 thresholds:list[float]|None=None, # (T,), one for each step
+                 criterion:str='softmax',         # of the given thresholds: softmax or logit
+                 device:str|None=None,            # None: the GPU if there is one
+                 mixed_precision:str|None=None,   # no, bf16 or fp16; None: as the run was trained
+                ):
+        model, self.config = load_run(run)
+        self.run, self.classes, m = str(run), self.config.classes, self.config.model
+        kinds, wanted = dict(no=None, bf16=torch.bfloat16, fp16=torch.float16), mixed_precision or self.config.mixed_precision or 'no'
+        if wanted not in kinds: raise ValueError(f'mixed_precision is {wanted!r}; it may be {", ".join(kinds)}')
+        self.precision = kinds[wanted]
+        try:
+            self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+            self.model = model.for_inference().to(self.device)
+        except (RuntimeError, AssertionError) as e: raise ValueError(f'device is {device!r}, which cannot be used here ({str(e).splitlines()[0]}); it may be cpu') from None
+        self.why_whole = why_not_stepwise(self.model)
+        self.steps = Stepwise(self.model) if not self.why_whole else None
+        self.zeros = self.steps.start() if self.steps else None
+        self.costs = count(m).per_step()
+        if self.device.type == 'cpu': keep_memory()
+        self.use(budget, thresholds, criterion)
 
     @torch.no_grad()
     def step(self, frames:Tensor, # (B, S, S, 3) uint8
