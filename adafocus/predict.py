@@ -28,7 +28,7 @@ from .exits import StoppingModel
 from .runs import MODEL_FILES, prepare_cpu, save_model, usable_cores
 from .stepwise import StepState
 
-# %% ../nbs/32_predict.ipynb #8c1949eb
+# %% ../nbs/32_predict.ipynb #b717e842
 @dataclass
 class Prediction:
     "What was found in a video, from t of the T frames that could have been used."
@@ -56,7 +56,7 @@ class Prediction:
         plain = lambda x, digits: np.round(np.asarray(x, np.float64), digits).tolist()
         return dict(path=self.path, label=self.label, index=self.index, confidence=plain(self.confidence, 6), frames=self.frames, gflops=round(self.gflops, 6),
                     threshold=self.threshold, top=[[name, round(p, 6)] for name, p in self.top()], frame_numbers=self.numbers.tolist(),
-                    positions=plain(self.positions, 6), boxes=plain(self.boxes, 2), confidences=plain(self.confidences, 6))
+                    positions=plain(self.positions, 6), boxes=plain(self.boxes, 2), confidences=plain(self.confidences, 6), probabilities=plain(self.probabilities, 5))
 
 @dataclass
 class Failed:
@@ -228,7 +228,7 @@ class Stream:
         return StreamStep(self.classes[int(probabilities.argmax())], float(sure), self.final, had + 1, float(network.costs[had]),
                           view.source_boxes(network.boxes(position[None]), size)[0], position, probabilities)
 
-# %% ../nbs/32_predict.ipynb #3cd2b5b9
+# %% ../nbs/32_predict.ipynb #ca754a49
 def find_videos(names:Iterable[str])->Iterator[Path]:
     "The videos that names on a command line stand for; names that stand for none are passed on, to fail by name."
     for name in names:
@@ -250,11 +250,13 @@ def _lines(stream): # that are not empty; None while there is none yet
         yield from filter(None, (os.fsdecode(line.strip(b'\r')) for line in lines))
     if rest: yield os.fsdecode(rest.strip(b'\r'))
 
+def _shown(text): return ''.join(c if c.isprintable() else c.encode('unicode_escape', 'surrogatepass').decode() for c in str(text))    # in one line
+
 def line_of(p:Prediction, steps:int)->str:
     "A prediction for a person to read."
-    return f'{p.path}: {p.label} {100*p.probabilities[-1][p.index]:.1f} %, {p.frames} of {steps} frames, {p.gflops:.3g} GFLOPs'
+    return f'{_shown(p.path)}: {p.label} {100*p.probabilities[-1][p.index]:.1f} %, {p.frames} of {steps} frames, {p.gflops:.3g} GFLOPs'
 
-# %% ../nbs/32_predict.ipynb #a4873e58
+# %% ../nbs/32_predict.ipynb #1b20afa2
 def main(run:Annotated[Path, tyro.conf.Positional], videos:Annotated[tuple[str,...], tyro.conf.Positional], budget:float|None=None, thresholds:tuple[float,...]|None=None,
          criterion:Literal['softmax', 'logit']='softmax', json:bool=False, draw:Path|None=None, batch_size:int=16, workers:int|None=None, device:str|None=None,
          mixed_precision:Literal['no', 'bf16', 'fp16']|None=None):
@@ -284,10 +286,12 @@ def main(run:Annotated[Path, tyro.conf.Positional], videos:Annotated[tuple[str,.
                 if one and done > 1: raise ValueError(f'draw is {draw}, which holds one video, but there are more; it may be a folder')
                 if json: print(dumps(found.as_dict(), allow_nan=False), flush=True)
                 if isinstance(found, Failed):
-                    failed += 1; print(f'adafocus.predict: {found.error}', file=sys.stderr)
+                    failed += 1; print(f'adafocus.predict: {_shown(found.error)}', file=sys.stderr)
                 else:
                     if not json: print(line_of(found, len(predictor.network.costs)), flush=True)
-                    if draw: _draw(found, draw if one else draw/f'{done:04d}-{Path(found.path).stem}.mp4', predictor)
+                    try:
+                        if draw: _draw(found, draw if one else draw/f'{done:04d}-{Path(found.path).stem}.mp4', predictor)
+                    except VideoError as e: failed += 1; print(f'adafocus.predict: {e}', file=sys.stderr)
     except KeyboardInterrupt: print('adafocus.predict: stopped', file=sys.stderr); raise SystemExit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1); raise SystemExit(141) from None      # whoever read has had enough
