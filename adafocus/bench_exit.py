@@ -127,7 +127,7 @@ def arrived(row:dict)->float: # 1: all of it
     "Which part of the FLOPs' saving became a saving of time."
     return (1 - row['all_videos_a_second']/row['videos_a_second'])/(1 - row['gflops']/row['all_gflops'])
 
-# %% ../nbs/35_bench_exit.ipynb #85f58f6a
+# %% ../nbs/35_bench_exit.ipynb #a425cb93
 def measure_promises(run:Path, shares:tuple[float,...]=(.2, .3, .45, .6, .8), most:int=1000, samples:int=1000)->list[dict]:
     "Plans for five budgets against what `Predictor` does, on the videos they were solved on and on others."
     net, config = load_run(run)
@@ -142,7 +142,7 @@ def measure_promises(run:Path, shares:tuple[float,...]=(.2, .3, .45, .6, .8), mo
     with Predictor(run) as predictor:
         for m, plan in enumerate(plans):
             predictor.use(thresholds=plan.thresholds)
-            seen = predictor([known[n].path for n in numbers]); others = predictor([new[n].path for n in new_numbers])
+            seen = predictor([known[n] for n in numbers]); others = predictor([new[n] for n in new_numbers])
             left = np.array([p.frames for p in seen]) - 1
             right, new_right = (np.array([p.index == y for p, y in zip(found, truth.tolist())], float) for found, truth in ((seen, labels), (others, new_labels)))
             spent, new_spent = (np.array([p.gflops for p in found]) for found in (seen, others))

@@ -52,8 +52,8 @@ def even_budgets(costs:np.ndarray, number:int=6)->list[float]: # GFLOPs a video
     "Budgets from a little more than the first step costs to a little less than all do, closer together where they are small."
     return [float(f'{b:.3g}') for b in np.geomspace(costs[0]*1.25, costs[-1]*.9, number)]
 
-# %% ../nbs/33_budgets.ipynb #2707c606
-def seconds_a_video(predictor:Predictor, videos:list[Path], budgets:list[float|None])->list[float]: # a budget None: all frames
+# %% ../nbs/33_budgets.ipynb #22ad0108
+def seconds_a_video(predictor:Predictor, videos:list[Video], budgets:list[float|None])->list[float]: # a budget None: all frames
     "Wall time for each budget, divided by the number of videos; after a first pass over a few that does not count."
     list(predictor.use().each(videos[:8]))
     found = []
@@ -90,7 +90,7 @@ def published(dataset:str)->list[tuple[str,float,float]]: # name, GFLOPs a video
         rows += [('AdaFocusV1-MN2/RN+', g, s) for g, s in ((19.6, 74.2), (24.4, 74.8), (27.2, 75.5), (34.6, 75.9))]  # Table 3
     return rows
 
-# %% ../nbs/33_budgets.ipynb #0910fddd
+# %% ../nbs/33_budgets.ipynb #f3b16215
 def evaluate_budgets(run:str|Path,
                      accelerator:Accelerator,
                      budgets:tuple[float,...]=(),     # GFLOPs a video; none: `even_budgets`
@@ -130,7 +130,7 @@ def evaluate_budgets(run:str|Path,
     save_exits(run, exits)
     steps = cross_fitted(logits, labels, costs, budgets, method, criterion, config.seed) if calibrate_on == 'val' else None
     curve = exit_curve(logits, labels, costs, exits.plans, count(config.model).per_step(asked=False), seed=config.seed, steps=steps)
-    seconds = _timed(run, accelerator, [data.val[n].path for n in numbers], timed, budgets)
+    seconds = _timed(run, accelerator, [data.val[n] for n in numbers], timed, budgets)
     found = _report(curve, exits, seconds, config, data)
     (Path(run)/'budgets.json').write_text(json.dumps(found, indent=1), encoding='utf-8')
     accelerator.wait_for_everyone()

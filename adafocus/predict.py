@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Prediction', 'Failed', 'Predictor', 'StreamStep', 'Stream', 'find_videos', 'line_of', 'main']
 
-# %% ../nbs/32_predict.ipynb #e8ab31dc
+# %% ../nbs/32_predict.ipynb #b12eb7da
 import itertools, os, select, sys, time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -22,17 +22,18 @@ from .config import run_folder
 from .data.datasets import holds_frames, videos_below
 from .data.files import VideoError
 from .data.lazy import LazyFrames
+from .data.records import Video
 from .data.transforms import evaluation_view
 from .early_exit import NOBODY, ExitPlan
 from .exits import StoppingModel
 from .runs import MODEL_FILES, prepare_cpu, save_model, usable_cores
 from .stepwise import StepState
 
-# %% ../nbs/32_predict.ipynb #b717e842
+# %% ../nbs/32_predict.ipynb #879cdc38
 @dataclass
 class Prediction:
     "What was found in a video, from t of the T frames that could have been used."
-    path: str|None             # None: frames that were pushed
+    path: str
     label: str                 # the class's name
     index: int                 # its number
     confidence: float          # by the criterion of the thresholds, after the last frame that was used
@@ -65,13 +66,14 @@ class Failed:
     error: str
     def as_dict(self)->dict: return dict(path=self.path, error=self.error)
 
-# %% ../nbs/32_predict.ipynb #5b7db220
+# %% ../nbs/32_predict.ipynb #60090c07
 class _Watched:
     "A video on its way through the network."
-    def __init__(self, number, path, network, samples):
+    def __init__(self, number, video, network, samples):
+        path, known = (video.path, video.frames) if isinstance(video, Video) else (video, None)
         self.number, self.path, self.network, self.error, self.have = number, path, network, None, 0
-        self.frames, more = LazyFrames(path, samples), samples.focus_frames if network.why_whole else None
-        self.focus = LazyFrames(path, replace(samples, num_frames=more)) if more else None
+        self.frames, more = LazyFrames(path, samples, known), samples.focus_frames if network.why_whole else None
+        self.focus = LazyFrames(path, replace(samples, num_frames=more), known) if more else None
         self.state, self.seen = network.zeros, []                                          # seen: probabilities, confidence, position after each frame
 
     def read(self, count)->'_Watched': # at least the first `count` frames; what goes wrong is noted
@@ -130,7 +132,7 @@ def _together(network, samples, pool, batch_size, videos): # -> (number, result)
     finally:
         for f in decoding: f.cancel()
 
-# %% ../nbs/32_predict.ipynb #1d90a808
+# %% ../nbs/32_predict.ipynb #2290c501
 class Predictor(ModelHubMixin):
     "A trained network for videos: the label of each, from as many frames as it needs."
     def __init__(self,
@@ -157,15 +159,15 @@ class Predictor(ModelHubMixin):
         self.network.use(budget, thresholds, criterion)
         return self
 
-    def __call__(self, videos:str|Path|Iterable[str|Path])->Prediction|list[Prediction|Failed]:
+    def __call__(self, videos:str|Path|Video|Iterable)->Prediction|list[Prediction|Failed]:
         "One video: its prediction, or VideoError. Several: a list in their order, in which a video that cannot be read is a `Failed`."
-        if not isinstance(videos, (str, Path)): return list(self.each(videos))
+        if not isinstance(videos, (str, Path, Video)): return list(self.each(videos))
         video = _Watched(0, videos, self.network, self._samples)
         while not video.read(len(video.seen) + 1).error:
             if _advance(self.network, [video])[0][1]: return video.result()
         raise VideoError(video.error)
 
-    def each(self, videos:Iterable[str|Path])->Iterator[Prediction|Failed]:
+    def each(self, videos:Iterable[str|Path|Video])->Iterator[Prediction|Failed]:
         "Predictions one after the other, in the order of the videos, which are taken in as there is room. None among them: there is none yet."
         self._pool = self._pool or ThreadPoolExecutor(self.workers, 'adafocus-decode')
         done, out = {}, 0
