@@ -62,7 +62,7 @@ class _Server:
         if wrong := next((line for line in said.splitlines() if _COMPLAINTS.search(line)), None):
             raise VideoError(f'{path}: its frames are damaged ({wrong.decode(errors="replace").split("] ")[-1].strip()[:200]})')
 
-# %% ../../nbs/09_guard.ipynb #6d97a1bf
+# %% ../../nbs/09_guard.ipynb #55af4217
 def _decode_all(path, tell):
     "What is found when every frame of a video is decoded, as numbers; `tell` is called with each frame's number."
     decoded = damaged = good = 0
@@ -107,7 +107,7 @@ def _serve(requests, answers, memory, log, limit_mb):
     answer(dict(ready=True))
     for line in requests:
         folder, what, args = json.loads(line)
-        if folder != os.getcwd(): os.chdir(folder)                                         # paths are relative to where the one that asks is
+        os.chdir(folder)                                                                   # paths are relative to where the one that asks is
         try: answer(dict(done=_decode_all(*args, tell) if what == 'decode_all' else getattr(server, what)(*args)))
         except (VideoError, IndexError, ValueError) as e: answer(dict(error=str(e), kind=type(e).__name__))
         except MemoryError: answer(dict(error=f'{args[0] if what == "open" else server.reader.path}: needs more memory than the {limit_mb} MB that decoding may take', kind='VideoError'))
