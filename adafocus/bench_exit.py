@@ -6,18 +6,17 @@
 __all__ = ['stand_in_run', 'solve_on', 'measure_stream', 'write_long_clip', 'measure_length', 'measure_batches', 'arrived',
            'measure_promises', 'tables', 'main']
 
-# %% ../nbs/35_bench_exit.ipynb #aab587e2
+# %% ../nbs/35_bench_exit.ipynb #120c2533
 import json, sys, tempfile, time
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 import numpy as np, torch, tyro
 from accelerate import Accelerator
-from safetensors.torch import save_file
 from torch import nn
 from .budgets import all_answers
 from .config import Config, preset, save_config
-from .data.datasets import open_data, videos_below
+from .data.datasets import videos_below
 from .data.files import write_video
 from .data.lazy import LazyFrames
 from .data.loading import build_loader

@@ -5,20 +5,20 @@
 # %% auto #0
 __all__ = ['GlanceStep', 'FocusStep', 'WholeVideo', 'largest_difference', 'export_onnx', 'main']
 
-# %% ../nbs/34_export.ipynb #2966e6dc
+# %% ../nbs/34_export.ipynb #b55a3b4b
 import contextlib, importlib, io, json, os, sys, warnings
 from pathlib import Path
 from typing import Annotated
 import numpy as np, torch, tyro
 from torch import Tensor, nn
-from .config import Config, run_folder
+from .config import run_folder
 from .data.sampling import frame_order
 from .data.transforms import MEAN, STD, normalise
 from .exits import load_exits
 from .flops import count
 from .model import AdaFocus
 from .runs import load_run
-from .stepwise import Stepwise, StepState, why_not_stepwise
+from .stepwise import Stepwise, why_not_stepwise
 
 # %% ../nbs/34_export.ipynb #32d5d748
 def _frames(frame): return normalise(frame[None])[0][:, None]                             # (B, S, S, 3) uint8 -> (B, 1, 3, S, S)

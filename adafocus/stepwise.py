@@ -5,8 +5,7 @@
 # %% auto #0
 __all__ = ['why_not_stepwise', 'StepState', 'Step', 'Stepwise']
 
-# %% ../nbs/29_stepwise.ipynb #9c5dda5c
-from collections.abc import Callable
+# %% ../nbs/29_stepwise.ipynb #5b452b64
 from dataclasses import dataclass
 from typing import NamedTuple
 import torch
@@ -42,7 +41,7 @@ class StepState:
         "Videos put together to a batch."
         return cls([step for s in states for step in s.steps], _over(lambda *x: torch.cat(x, 1), *(s.policy for s in states)), torch.cat([s.pooled for s in states]))
 
-# %% ../nbs/29_stepwise.ipynb #b1f64128
+# %% ../nbs/29_stepwise.ipynb #6a0c103c
 class Step(NamedTuple):
     "What one more frame of B videos gives."
     logits: Tensor     # (B, K), f_C's, from all frames so far
@@ -76,4 +75,4 @@ class Stepwise:
         e_L = m.look(frames[:, None], positions)
         e_G = e_G[:, 0] if m.config.feature_reuse else None
         logits, pooled = m.classifier.step(e_G, e_L[:, 0], state.pooled, state.steps)
-        return Step(logits.double() if logits.dtype == torch.float64 else logits.float(), positions[:, 0], StepState([s + 1 for s in state.steps], policy, pooled))
+        return Step(logits if logits.dtype == torch.float64 else logits.float(), positions[:, 0], StepState([s + 1 for s in state.steps], policy, pooled))
