@@ -90,7 +90,7 @@ def published(dataset:str)->list[tuple[str,float,float]]: # name, GFLOPs a video
         rows += [('AdaFocusV1-MN2/RN+', g, s) for g, s in ((19.6, 74.2), (24.4, 74.8), (27.2, 75.5), (34.6, 75.9))]  # Table 3
     return rows
 
-# %% ../nbs/33_budgets.ipynb #f3b16215
+# %% ../nbs/33_budgets.ipynb #7fb4966f
 def evaluate_budgets(run:str|Path,
                      accelerator:Accelerator,
                      budgets:tuple[float,...]=(),     # GFLOPs a video; none: `even_budgets`
@@ -131,7 +131,7 @@ def evaluate_budgets(run:str|Path,
     steps = cross_fitted(logits, labels, costs, budgets, method, criterion, config.seed) if calibrate_on == 'val' else None
     curve = exit_curve(logits, labels, costs, exits.plans, count(config.model).per_step(asked=False), seed=config.seed, steps=steps)
     seconds = _timed(run, accelerator, [data.val[n] for n in numbers], timed, budgets)
-    found = _report(curve, exits, seconds, config, data)
+    found = _report(curve, exits, seconds, config, data) | dict(knob=_knob(exits, logits, labels, costs, budgets, config.seed, calibrate_on == 'val'))
     (Path(run)/'budgets.json').write_text(json.dumps(found, indent=1), encoding='utf-8')
     accelerator.wait_for_everyone()
     return curve, found
@@ -140,6 +140,17 @@ def _timed(run, accelerator, videos, timed, budgets):
     if not timed: return [None]*(len(budgets) + 1)
     some = [videos[k] for k in np.unique(np.linspace(0, len(videos) - 1, min(timed, len(videos))).astype(int))]
     with Predictor(run, device=str(accelerator.device), mixed_precision=accelerator.mixed_precision) as predictor: return seconds_a_video(predictor, some, [*budgets, None])
+
+# %% ../nbs/33_budgets.ipynb #ee8f630e
+def _knob(exits, logits, labels, costs, budgets, seed, crossed, stops=24):
+    if exits.method == 'geometric': budgets = sorted({*budgets, *(float(f'{b:.4g}') for b in np.geomspace(costs[0]*1.02, costs[-1]*.98, stops))})
+    budgets = [b for b in budgets if b < costs[-1]]
+    if not budgets: return []
+    plans = [exits.plan(b) for b in budgets]
+    steps = cross_fitted(logits, labels, costs, budgets, exits.method, exits.criterion, seed) if crossed else None
+    curve = exit_curve(logits, labels, costs, plans, samples=20, seed=seed, steps=steps)
+    return [dict(budget=p.budget, thresholds=p.thresholds, gflops=round(float(curve.cost[m]), 6), score=round(float(curve.score[m]), 6), random=round(float(curve.random[m]), 6),
+                 left=[round(float(x), 6) for x in np.bincount(curve.steps[m], minlength=len(costs))/len(curve.steps[m])]) for m, p in enumerate(plans)]
 
 # %% ../nbs/33_budgets.ipynb #4439fdac
 def _report(curve, exits, seconds, config, data):

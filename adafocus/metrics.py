@@ -14,7 +14,7 @@ from torch import Tensor
 from torchmetrics.functional.classification import multilabel_average_precision
 from .crop import patch_boxes
 
-# %% ../nbs/21_metrics.ipynb #d6566e76
+# %% ../nbs/21_metrics.ipynb #470319b7
 @dataclass
 class Scores:
     "What was found for N videos of T frames under one policy, in the order of the videos' numbers."
@@ -48,6 +48,11 @@ class Scores:
         "In how large a share of the frames with something to see does the patch hold its centre, and all of it?"
         if not self.visible.size: return {}
         return dict(centre=float(self.centre_inside[self.visible].mean()), box=float(self.box_inside[self.visible].mean()))
+
+    def position_map(self, cells:int=12)->np.ndarray: # (cells, cells) int, rows from the top
+        "How often it looked where: positions counted on a grid over [0, 1] x [0, 1]."
+        x, y = self.positions.reshape(-1, 2).astype(np.float64).clip(0, 1).T
+        return np.histogram2d(y, x, bins=cells, range=((0, 1), (0, 1)))[0].astype(int)
 
 def held_by(positions:Tensor,   # (..., 2) as (x, y) in [0, 1]
             boxes:Tensor,       # (..., 4) x0 y0 x1 y1 in pixels

@@ -126,7 +126,7 @@ def fit_to_data(config:Config, data:VideoData, processes:int)->Config: # with th
     flip = data.mirror if config.data.flip is None else config.data.flip
     return replace(config, classes=data.classes, model=replace(config.model, num_classes=len(data.classes)), data=replace(config.data, flip=flip))
 
-# %% ../nbs/23_train.ipynb #8e72e69e
+# %% ../nbs/23_train.ipynb #bdc832dd
 def _greeting(run, config, data, accelerator, anew):
     n, pretrained = accelerator.num_processes, ENCODERS_WITH_WEIGHTS & {config.model.global_encoder, config.model.local_encoder}
     m = config.model
@@ -147,7 +147,8 @@ def _note_epoch(run, epoch, step, means, scores, left_out, seconds):
     "A line in metrics.jsonl, and one on the screen."
     metric, found, looking = scores.metric, scores.main, {f'{k}_inside': v for k, v in scores.looking().items()}
     line = dict(epoch=epoch, step=step, train={name: x.item() for name, x in means.items()},
-                val=dict(accuracy=scores.accuracy().tolist(), top5=scores.top5.mean(0).tolist(), **({metric: found.tolist()} if metric != 'accuracy' else {}), **looking), videos=len(scores.numbers), left_out=left_out, **seconds)
+                val=dict(accuracy=scores.accuracy().tolist(), top5=scores.top5.mean(0).tolist(), **({metric: found.tolist()} if metric != 'accuracy' else {}), **looking),
+                positions=scores.position_map().tolist(), videos=len(scores.numbers), left_out=left_out, **seconds)
     with (run/'metrics.jsonl').open('a') as f: f.write(json.dumps(line) + '\n')
     after = '' if len(found) == 1 else f' after 1 and {len(found)} frames'
     print(f'epoch {epoch + 1:3}: loss {line["train"]["loss"]:.3f}, {metric}{after}' +

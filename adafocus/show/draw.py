@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['INK', 'PAPER', 'GREY', 'BAR_HEIGHT', 'draw_step', 'draw_prediction']
 
-# %% ../../nbs/41_draw.ipynb #738774ac
+# %% ../../nbs/41_draw.ipynb #25a647f1
 from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from ..data.files import write_video
 from ..data.guard import open_guarded
 from ..predict import Prediction, Predictor
-from .plots import POLICY_STYLES
+from .style import POLICY_STYLES
 
 # %% ../../nbs/41_draw.ipynb #d7cbe577
 INK, PAPER, GREY = '#111111', '#ffffff', '#8a8a8a'
