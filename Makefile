@@ -1,9 +1,10 @@
-# make demo: from nothing to a trained network and its pictures.  make test: everything that is checked.
+# make demo: from nothing to a trained network and its pictures.  make test: everything that is checked, but the browser.
+# make test-browser: the widgets in a real Chromium.  make lab: the notebooks.  make app: the widgets as a web page of this machine.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lab clean
+.PHONY: demo test test-browser lab app clean
 
 demo: $(VENV)/.installed
 	$(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no -m adafocus.train
@@ -11,8 +12,15 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" tests/run.sh
 
+# Needs a Chromium on this machine; says so where there is none. Screenshots lie in build/screenshots.
+test-browser: $(VENV)/.installed-dev
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q -s tests/browser
+
 lab: $(VENV)/.installed-dev
 	$(BIN)/jupyter lab nbs
+
+app: $(VENV)/.installed-dev
+	$(BIN)/python -m adafocus.show.app
 
 # A finished installation leaves a mark; a changed settings.ini or setup.py makes it again.
 $(VENV)/.installed: settings.ini setup.py
@@ -32,4 +40,5 @@ clean:
 .PHONY: notebooks
 notebooks: $(VENV)/.installed-dev
 	cd nbs && PATH="$(CURDIR)/$(BIN):$$PATH" TQDM_DISABLE=1 ../$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.store_widget_state=False *.ipynb
+	$(BIN)/python tests/clear_widgets.py nbs/*.ipynb
 	$(BIN)/nbdev_clean

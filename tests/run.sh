@@ -18,4 +18,4 @@ echo '== notebooks'
 OMP_NUM_THREADS=1 nbdev_test --n_workers 2 --timing
 
 echo '== tests'
-python -m pytest -q --durations 5 tests
+python -m pytest -q --durations 5 --ignore tests/browser tests

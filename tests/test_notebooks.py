@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from clear_widgets import WIDGET, clear
 from conftest import ROOT
 
 NOTEBOOKS = sorted((ROOT/'nbs').glob('*.ipynb'))
@@ -23,6 +24,14 @@ def test_a_notebook_can_be_read_without_a_kernel(path):
     assert not any('<Figure size' in json.dumps(o) and not any(kind.startswith('image/') for kind in o.get('data', {})) for o in outputs), 'a figure is saved as its name only'
     assert not re.search(r'(/home/|/root/|/tmp/|site-packages)', text), 'an output holds a path of the machine it ran on'
     assert path.stat().st_size < 2_000_000
+    assert WIDGET not in text and 'widgets' not in json.loads(path.read_text())['metadata'], 'a widget is saved, which shows an error without a kernel; tests/clear_widgets.py takes it out'
+
+
+def test_widgets_are_taken_out(tmp_path):
+    outputs = [dict(output_type='display_data', data={WIDGET: dict(model_id='1'), 'text/plain': 'x'}), dict(output_type='stream', text='stays')]
+    (tmp_path/'a.ipynb').write_text(json.dumps(dict(cells=[dict(cell_type='code', outputs=outputs), dict(cell_type='markdown')], metadata=dict(widgets={}, kernelspec={}))))
+    assert clear(tmp_path/'a.ipynb') and not clear(tmp_path/'a.ipynb')
+    assert json.loads((tmp_path/'a.ipynb').read_text()) == dict(cells=[dict(cell_type='code', outputs=outputs[1:]), dict(cell_type='markdown')], metadata=dict(kernelspec={}))
 
 
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda p: p.stem)

@@ -17,7 +17,7 @@ from ..crop import crop_patches, patch_boxes, position_gradient
 from .style import EXIT_STYLES, POLICY_STYLES, draw_box, label_ends, new_figure, open_axes
 from .traces import Trace, Tracer, exits_of
 
-# %% ../../nbs/42_figures.ipynb #a117a0c1
+# %% ../../nbs/42_figures.ipynb #f5836ef7
 def nearest_stop(knob:dict, budget:float|None)->int: # a run's knob, of adafocus.show.traces; None: all frames
     "The stop of a knob that is nearest to a budget, in ratio. ValueError for no budget at all."
     if budget is None: return len(knob['stops']) - 1
@@ -49,7 +49,7 @@ def plot_trace(trace:Trace,            # of a Tracer
             continue
         ax.imshow(trace.frames[t], alpha=1 if t <= exit_ else .35)
         if t > exit_: ax.add_patch(Rectangle((-.5, -.5), *trace.frames.shape[2:0:-1], fill=False, hatch='//', edgecolor='#777777', linewidth=0))
-        if beside: draw_box(ax, trace.looks[beside].boxes[t], POLICY_STYLES[beside]['color'], 1.2)
+        if beside: draw_box(ax, trace.looks[beside].boxes[t], POLICY_STYLES[beside]['color'], 1.6, (0, (2, 1)))
         draw_box(ax, look.boxes[t], POLICY_STYLES[policy]['color'], 1.6)
         if trace.boxes is not None and trace.visible[t]:
             a, b, c, d = trace.boxes[t]; ax.add_patch(Rectangle((a - .5, b - .5), c - a, d - b, fill=False, linewidth=1, edgecolor='white', linestyle=(0, (2, 1.5))))
@@ -74,7 +74,7 @@ def _confidence(ax, trace, knob, stop, policy, beside, exit_):
         if exit_ < T - 1: ax.plot(exit_ + 1, scale*trace.looks[policy].confidences[exit_], 'o', markersize=12, markerfacecolor='none', markeredgecolor='black', markeredgewidth=1.6)
     ax.set(xlabel='frames processed', ylabel='largest logit' if logit else 'confidence (%)', xlim=(.5, T*1.16 + .5), xticks=range(1, T + 1))
     if not logit: ax.set_ylim(0, 104)
-    label_ends(ax, T, ends); open_axes(ax)
+    label_ends(ax, T, ends, .13); open_axes(ax)
 
 # %% ../../nbs/42_figures.ipynb #8a49709c
 def plot_knob(knob:dict,               # a run's, of adafocus.show.traces

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['BASICS', 'DRAWING', 'CHARTS', 'BUDGETS', 'SHARING']
 
-# %% ../../nbs/43_scripts.ipynb #f49a92b3
+# %% ../../nbs/43_scripts.ipynb #a0114918
 BASICS = r'''
 const STYLES = __STYLES__;                       // colour and dash of each policy, as in the printed figures
 const DASHES = {'-': [], '--': [7, 4], '-.': [7, 3, 2, 3], ':': [2, 3]};
@@ -42,12 +42,16 @@ function pane(width, height, name) {             // a canvas that can be drawn o
 }
 
 function follow_theme(root, redraw) {            // colours as they are now; `redraw` when they change
-  const theme = {}, read = () => { const s = getComputedStyle(root); theme.ink = s.color; theme.paper = s.backgroundColor; theme.grey = s.borderTopColor; };
-  read();
-  const changed = () => { read(); redraw(); }, watch = new MutationObserver(changed), media = matchMedia('(prefers-color-scheme: dark)');
+  const theme = {read: () => { const s = getComputedStyle(root); theme.ink = s.color || '#111'; theme.paper = s.backgroundColor || '#fff'; theme.grey = s.borderTopColor || '#666'; }};
+  let timers = [], ready = false;
+  const again = () => { theme.read(); redraw(); };
+  const changed = () => { timers.forEach(clearTimeout); timers = [0, 150, 600, 1500].map(ms => setTimeout(again, ms)); };       // style sheets come later than the news of them
+  const watch = new MutationObserver(changed), media = matchMedia('(prefers-color-scheme: dark)');
+  const there = new ResizeObserver(() => { if (!ready && root.isConnected) { ready = true; again(); } });          // a view may be made before it is put on the page
+  theme.read(); there.observe(root);
   watch.observe(document.body, {attributes: true, attributeFilter: ['class', 'data-jp-theme-name', 'data-jp-theme-light', 'data-vscode-theme-kind']});
   media.addEventListener('change', changed);
-  theme.stop = () => { watch.disconnect(); media.removeEventListener('change', changed); };
+  theme.stop = () => { timers.forEach(clearTimeout); watch.disconnect(); there.disconnect(); media.removeEventListener('change', changed); };
   return theme;
 }
 '''

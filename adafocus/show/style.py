@@ -20,18 +20,19 @@ POLICY_STYLES = {'learned': dict(color='#0072B2', marker='o', linestyle='-'),
 
 EXIT_STYLES = {'early exit': POLICY_STYLES['learned'], 'random exit': POLICY_STYLES['random'], 'fixed length': POLICY_STYLES['central']}
 
-# %% ../../nbs/39_style.ipynb #2640afa9
+# %% ../../nbs/39_style.ipynb #94705576
 def draw_box(ax:Axes,
              box,                    # x0, y0, x1, y1 in pixels, 0 being the left (top) edge of the first pixel
              colour:str='#0072B2',
              width:float=2.,         # of the coloured stroke, in points
+             linestyle='-',          # of the coloured stroke
             )->None:
     "A rectangle that can be seen on any picture."
     x0, y0, x1, y1 = (float(v) for v in box)
     for extra, c in ((3, 'black'), (1.5, 'white'), (0, colour)):
-        ax.add_patch(Rectangle((x0 - .5, y0 - .5), x1 - x0, y1 - y0, fill=False, linewidth=width + extra, edgecolor=c))
+        ax.add_patch(Rectangle((x0 - .5, y0 - .5), x1 - x0, y1 - y0, fill=False, linewidth=width + extra, edgecolor=c, linestyle=linestyle if c == colour else '-'))
 
-# %% ../../nbs/39_style.ipynb #86596eef
+# %% ../../nbs/39_style.ipynb #12b4b8af
 class Picture(Figure):
     "A figure that a notebook shows whether or not pyplot, which teaches it to, has been imported."
     def _repr_png_(self):
@@ -49,9 +50,9 @@ def open_axes(ax:Axes)->None:
     "Axes without a frame above and to the right."
     ax.spines[['top', 'right']].set_visible(False)
 
-def label_ends(ax:Axes, x:float, ends:list[tuple])->None: # y, text, colour
+def label_ends(ax:Axes, x:float, ends:list[tuple], apart:float=.07)->None: # y, text, colour; apart: share of the axis
     "Texts at the right ends of lines, kept apart."
     low, high = ax.get_ylim(); at = -np.inf
     for y, text, colour in sorted(ends):
-        at = max(y, at + (high - low)*.07)
+        at = max(y, at + (high - low)*apart)
         ax.annotate(text, (x, at), xytext=(7, 0), textcoords='offset points', color=colour, va='center', fontsize=9)

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['PatchExplorer', 'BudgetCurve', 'TrainingMonitor', 'CropPlayground']
 
-# %% ../../nbs/48_widgets.ipynb #1260c8d0
-import json, threading, time
+# %% ../../nbs/48_widgets.ipynb #dde929cc
+import json, os, threading, time
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,17 +45,18 @@ class _Widget(Canvas):
 
 def _kb(frames, *numbers): return (sum(map(len, frames)) + sum(len(json.dumps(n)) for n in numbers))/1024
 
-# %% ../../nbs/48_widgets.ipynb #3d115f48
+# %% ../../nbs/48_widgets.ipynb #88ea4ac7
 class PatchExplorer(_Widget):
     "Frame by frame, where the network looks in videos, what it thinks, and when it is sure enough. ValueError for a run that cannot be read."
     def __init__(self,
                  source:str|Path|Predictor|Tracer,       # a run's folder, or what has one
                  videos:str|Path|Sequence|None=None,     # files, folders, patterns, or videos of a dataset; None: 24 that the run evaluates on
                  limit_kb:float=4096,                    # of what is sent to the page for a video
-                 upload_mb:float=64,                     # of a video that is uploaded; 0: none can be
+                 upload_mb:float|None=None,              # of a video that is uploaded; None: $ADAFOCUS_UPLOAD_MB, or 64
                  keep:int=32,                            # videos that are kept in memory once they have been looked at
                  **traits):                              # index, budget, policy, sample ...
         self._tracer = source if isinstance(source, Tracer) else Tracer(source)
+        upload_mb = float(os.environ.get('ADAFOCUS_UPLOAD_MB') or 64) if upload_mb is None else upload_mb
         self._knob, self._limit, self._keep, self._traces, self._own, self._uploads = self._tracer.knob, limit_kb, keep, OrderedDict(), {}, Uploads(upload_mb)
         if videos is None: self._videos = self._from_run()
         else: self._videos = [(n, v if isinstance(v, Video) else Path(v)) for n, v in enumerate(_listed(videos))]
