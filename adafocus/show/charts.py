@@ -5,16 +5,16 @@
 # %% auto #0
 __all__ = ['CURVE', 'MONITOR', 'PLAYGROUND']
 
-# %% ../../nbs/45_charts.ipynb #62400a09
+# %% ../../nbs/45_charts.ipynb #881b7f15
 CURVE = r'''
 function bars(p, theme, [x0, y0, x1, y1], values, title, texts, colour) {
   const {ctx} = p, wide = (x1 - x0)/values.length;
   ctx.font = '11px system-ui, sans-serif'; ctx.fillStyle = theme.ink; ctx.textAlign = 'left'; ctx.fillText(title, x0, y0 - 6);
   values.forEach((v, k) => {
-    const h = (y1 - y0)*clamp(v ?? 0, 0, 1), x = x0 + k*wide;
+    const h = (y1 - y0 - 14)*clamp(v ?? 0, 0, 1), x = x0 + k*wide;
     ctx.fillStyle = colour; ctx.fillRect(x + 2, y1 - h, wide - 4, h);
     ctx.fillStyle = theme.ink; ctx.textAlign = 'center';
-    if (wide > 26) ctx.fillText(texts[k], x + wide/2, Math.max(y0 + 9, y1 - h - 3));
+    if (wide > 26) ctx.fillText(texts[k], x + wide/2, y1 - h - 3);
     if (k === 0 || wide > 16 || (k + 1) % 4 === 0) ctx.fillText(k + 1, x + wide/2, y1 + 13);
   });
   ctx.strokeStyle = theme.ink; ctx.lineWidth = 1; ctx.beginPath(); ctx.moveTo(x0, y1 + .5); ctx.lineTo(x1, y1 + .5); ctx.stroke();

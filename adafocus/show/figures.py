@@ -6,10 +6,11 @@
 __all__ = ['nearest_stop', 'plot_trace', 'plot_knob', 'places_used', 'plot_monitor', 'playground_picture', 'crop_loss',
            'plot_crop', 'figure_10']
 
-# %% ../../nbs/42_figures.ipynb #48250d69
+# %% ../../nbs/42_figures.ipynb #e51ab230
 from collections.abc import Sequence
 from pathlib import Path
 import numpy as np, torch
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
@@ -108,7 +109,7 @@ def plot_knob(knob:dict,               # a run's, of adafocus.show.traces
     b.set_xlabel('frames processed')
     return figure
 
-# %% ../../nbs/42_figures.ipynb #01783cef
+# %% ../../nbs/42_figures.ipynb #aed318d7
 def places_used(cells:Sequence)->float: # counts or shares on a grid
     "The effective number of places: the exponential of the entropy."
     p = np.asarray(cells, np.float64).ravel(); p = p[p > 0]/p.sum()
@@ -123,7 +124,7 @@ def plot_monitor(lines:list[dict])->Figure: # of a run's metrics.jsonl
     ax.set(xlabel='epoch', ylabel=f'places in use, of {known[0][1].size}', ylim=(0, None)); open_axes(ax)
     most = max((c/c.sum()).max() for _, c in known)
     for ax, (epoch, cells) in zip(axes[0, 1:], (known[0], known[-1])):
-        shown = ax.imshow(100*cells/cells.sum(), cmap='cividis', vmin=0, vmax=100*most, extent=(0, 1, 1, 0)); ax.set_title(f'after epoch {epoch}', fontsize=10); ax.set(xticks=[0, 1], yticks=[0, 1])
+        shown = ax.imshow(100*cells/cells.sum(), cmap='cividis', norm=PowerNorm(.5, 0, 100*most), extent=(0, 1, 1, 0)); ax.set_title(f'after epoch {epoch}', fontsize=10); ax.set(xticks=[0, 1], yticks=[0, 1])
     figure.colorbar(shown, ax=axes[0, 1:].tolist(), label='% of all looks', shrink=.85)
     return figure
 
@@ -173,7 +174,7 @@ def plot_crop(image:np.ndarray|None=None,          # (H, W, 3) uint8; None: a pi
     for a in axes.flat: a.set(xticks=[], yticks=[])
     return figure
 
-# %% ../../nbs/42_figures.ipynb #6326007f
+# %% ../../nbs/42_figures.ipynb #983586ec
 def figure_10(run,                      # a run's folder, a Predictor or a Tracer
               videos:Sequence|None=None, # files, or videos of a dataset; None: some of those that the run evaluates on
               count:int=6,              # of these
@@ -185,6 +186,7 @@ def figure_10(run,                      # a run's folder, a Predictor or a Trace
     traces = [tracer(v, n) for n, v in (enumerate(videos) if videos is not None else tracer.some(count))]
     if not traces: raise ValueError('videos holds none; there must be one at least')
     figure, axes = new_figure(1.3*min(columns, len(traces[0].frames)) + .3, 1.4*len(traces), len(traces), min(columns, len(traces[0].frames)))
+    figure.set_dpi(80)
     for trace, row in zip(traces, axes):
         order = np.argsort(trace.numbers, kind='stable'); order = order[np.linspace(0, len(order) - 1, len(row)).round().astype(int)]
         look, guess = trace.looks[policy], trace.classes[int(trace.looks[policy].probabilities[-1].argmax())]

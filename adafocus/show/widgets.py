@@ -45,7 +45,7 @@ class _Widget(Canvas):
 
 def _kb(frames, *numbers): return (sum(map(len, frames)) + sum(len(json.dumps(n)) for n in numbers))/1024
 
-# %% ../../nbs/48_widgets.ipynb #88ea4ac7
+# %% ../../nbs/48_widgets.ipynb #c15de35c
 class PatchExplorer(_Widget):
     "Frame by frame, where the network looks in videos, what it thinks, and when it is sure enough. ValueError for a run that cannot be read."
     def __init__(self,
@@ -56,6 +56,7 @@ class PatchExplorer(_Widget):
                  keep:int=32,                            # videos that are kept in memory once they have been looked at
                  **traits):                              # index, budget, policy, sample ...
         self._tracer = source if isinstance(source, Tracer) else Tracer(source)
+        self._lock = threading.RLock()                             # messages of a page may be handled in threads
         upload_mb = float(os.environ.get('ADAFOCUS_UPLOAD_MB') or 64) if upload_mb is None else upload_mb
         self._knob, self._limit, self._keep, self._traces, self._own, self._uploads = self._tracer.knob, limit_kb, keep, OrderedDict(), {}, Uploads(upload_mb)
         if videos is None: self._videos = self._from_run()
@@ -75,6 +76,9 @@ class PatchExplorer(_Widget):
         return self._traces.get(self.data['video']['sample']) if self.data else None
 
     def _show(self):
+        with self._lock: self._show_now()
+
+    def _show_now(self):
         if not self._videos and not self._own: self.message = 'There is no video to show: name some, or upload one.'; return
         try:
             trace = self._trace_of(self.sample)
@@ -101,10 +105,13 @@ class PatchExplorer(_Widget):
         while len(self._traces) > self._keep: self._traces.popitem(last=False)
         return trace
 
-# %% ../../nbs/48_widgets.ipynb #6ac707ef
+# %% ../../nbs/48_widgets.ipynb #14fcae8b
 def _heard(self, _, content, buffers):
     "A piece of an uploaded file."
-    if content.get('kind') != 'upload': return
+    if content.get('kind') == 'upload':
+        with self._lock: self._take(content, buffers)
+
+def _take(self, content, buffers):
     answer = dict(kind='upload', id=content.get('id'))
     try:
         name, at = str(content.get('name')), content.get('at')
@@ -131,7 +138,7 @@ def _close(self)->None:
     if uploads := getattr(self, '_uploads', None): uploads.close()
     Canvas.close(self)
 
-PatchExplorer._heard, PatchExplorer.static, PatchExplorer.close = _heard, _static, _close
+PatchExplorer._heard, PatchExplorer._take, PatchExplorer.static, PatchExplorer.close = _heard, _take, _static, _close
 
 def _listed(videos):
     if isinstance(videos, (str, Path)): return list(find_videos([str(videos)]))
@@ -141,7 +148,7 @@ def _title(video, classes, number):
     if isinstance(video, Video): return shown_name(f'{", ".join(classes[k] for k in video.labels)}: {video.path.name}')
     return shown_name(video.name)
 
-# %% ../../nbs/48_widgets.ipynb #7b7ad510
+# %% ../../nbs/48_widgets.ipynb #3066d981
 class BudgetCurve(_Widget):
     "Accuracy or mAP against mean GFLOPs; thresholds and exits of the budget that is chosen. ValueError for a run without budgets."
     def __init__(self, run:str|Path|PatchExplorer,     # a run's folder; or an explorer, to be linked with
@@ -149,6 +156,7 @@ class BudgetCurve(_Widget):
                  explorer:PatchExplorer|None=None,     # to be linked with
                  **traits):                            # budget ...
         if isinstance(run, PatchExplorer): run, explorer = run._tracer.run, run
+        if explorer is not None: traits = dict(budget=explorer.budget) | traits
         self._knob, self._others = _needed_knob(run), {Path(o).name: _needed_knob(o) for o in others}
         super().__init__(kind='curve', knob=knob_numbers(self._knob), data=dict(others=[dict(knob_numbers(k), name=shown_name(name, 18)) for name, k in self._others.items()]), **traits)
         if explorer is not None: self.link(explorer)

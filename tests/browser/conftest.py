@@ -91,7 +91,7 @@ class Notebook:
         self.page = self.context.new_page()
         self.dialogs, self.wrong = [], []
         self.page.on('dialog', lambda d: (self.dialogs.append(d.message), d.dismiss()))
-        self.page.on('pageerror', lambda e: self.wrong.append(str(e)))
+        self.page.on('pageerror', lambda e: 'blob:' in (e.stack or '') and self.wrong.append(f'{e}\n{e.stack}'))   # a widget's script; applications have errors of their own
         self.page.goto(address)
         self.page.wait_for_function('window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel', timeout=120_000)
 

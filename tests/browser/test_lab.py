@@ -39,7 +39,7 @@ def explore(browser, jupyter):
 
 def test_the_notebook_runs_and_its_numbers_are_those_of_prediction(explore, place):
     page, run = explore.page, place[1]
-    view = explore.view('explorer')
+    view = explore.view('explorer'); page.wait_for_timeout(400); explore.shot('explore', view)
     knob, (number, video) = read_knob(run), Tracer(run).some(24)[0]
     slide(page, view, 'budget', 5); view.locator('select[aria-label=policy]').select_option('learned')
     with Predictor(run, budget=knob['stops'][5]['budget']) as predictor: p = predictor(video)
@@ -81,6 +81,7 @@ def read_budget(n, stop): return float(n.kernel(f'print(explorer.knob["stops"][{
 
 def test_the_curve_moves_the_explorer_and_can_be_clicked(explore):
     page, view, curve = explore.page, explore.view('explorer'), explore.view('curve')
+    explore.kernel('curve.budget = .026'); page.wait_for_timeout(500); explore.shot('explore_curve', curve)
     slide(page, curve, 'budget', 2); low = data(view)['exit']
     slide(page, curve, 'budget', 24); assert int(low) <= int(data(view)['exit'])
     box = curve.locator('canvas').first.bounding_box()
@@ -175,6 +176,14 @@ def test_two_explorers_do_not_disturb_each_other(two):
     slide(page, a, 'frame', 4); slide(page, a, 'budget', 1); a.locator('select[aria-label=policy]').select_option('random'); page.wait_for_timeout(500)
     assert data(b) == before and before['index'] == '5' and data(a)['index'] == '4'
     assert two.kernel('print(two.policy, two.index, one.policy, one.index)').split() == ['learned', '5', 'random', '4']
+
+
+def test_the_first_frame(two):
+    "From running the cell to the first drawn frame."
+    times = [two.page.evaluate('''async () => { const app = window.jupyterapp, nb = app.shell.currentWidget.content; nb.activeCellIndex = 1; const from = performance.now(); await app.commands.execute('notebook:run-cell');
+        for (let k = 0; k < 2000; k++) { const e = nb.widgets[1].node.querySelector('.adafocus'); if (e && +e.dataset.ready > from) return +e.dataset.ready - from; await new Promise(r => setTimeout(r, 5)); } return null; }''') for _ in range(5)]
+    assert None not in times
+    print(f'\nfirst frame drawn after the cell was run: {sorted(round(t) for t in times)} ms')
 
 
 def good_video(place): return sorted((place[0]/'my-videos'/'val').rglob('*.mp4'))[0] if (place[0]/'my-videos').exists() else Tracer(place[1]).some(1)[0][1].path
