@@ -124,6 +124,20 @@ def test_keys_play_and_steps_do_not_need_python(explore):
     pixels = view.evaluate(PIXELS); page.keyboard.press('d'); assert view.evaluate(PIXELS) != pixels; page.keyboard.press('d')
 
 
+def test_python_hears_of_what_is_settled_only(explore):
+    page, view = explore.page, explore.view('explorer')
+    slide(page, view, 'frame', 0); page.wait_for_timeout(800)
+    explore.kernel('heard = []; explorer.observe(lambda c: heard.append((c.name, c.new)), ["index", "budget"])')
+    for k in range(1, 8): slide(page, view, 'frame', k); page.wait_for_timeout(40)
+    for k in range(10): slide(page, view, 'budget', k); page.wait_for_timeout(40)
+    page.wait_for_timeout(1000)
+    heard = explore.kernel('print(len(heard), heard[0])').strip(); assert heard.startswith("2 ('index', 7)") or heard.startswith("1 "), heard
+    assert explore.kernel('print(heard[-1][0])').strip() == 'budget'
+    slide(page, view, 'budget', 24); slide(page, view, 'frame', 0); page.wait_for_timeout(800); explore.kernel('heard.clear()')
+    view.get_by_role('button', name='play').click(); until(page, view, 'd.index === "7"', 10_000); page.wait_for_timeout(1200)
+    assert explore.kernel('print(heard)').strip() == "[('index', 7)]"
+
+
 def test_long_use_leaves_no_blank_and_no_growth(explore):
     page, view = explore.page, explore.view('explorer')
     go = '''async ([root, count, ms]) => { const s = root.querySelector('input[aria-label=frame]'), canvas = root.querySelector('canvas'), ctx = canvas.getContext('2d'); let blank = 0, shown = 0, seen = 0, last = null, run = true;
