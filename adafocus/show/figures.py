@@ -18,7 +18,7 @@ from ..crop import crop_patches, patch_boxes, position_gradient
 from .style import EXIT_STYLES, POLICY_STYLES, draw_box, label_ends, new_figure, open_axes
 from .traces import Trace, Tracer, exits_of
 
-# %% ../../nbs/42_figures.ipynb #f5836ef7
+# %% ../../nbs/42_figures.ipynb #4932aa38
 def nearest_stop(knob:dict, budget:float|None)->int: # a run's knob, of adafocus.show.traces; None: all frames
     "The stop of a knob that is nearest to a budget, in ratio. ValueError for no budget at all."
     if budget is None: return len(knob['stops']) - 1
@@ -74,7 +74,7 @@ def _confidence(ax, trace, knob, stop, policy, beside, exit_):
         if limits: ends.append((limits[-1][1], 'threshold', 'black'))
         if exit_ < T - 1: ax.plot(exit_ + 1, scale*trace.looks[policy].confidences[exit_], 'o', markersize=12, markerfacecolor='none', markeredgecolor='black', markeredgewidth=1.6)
     ax.set(xlabel='frames processed', ylabel='largest logit' if logit else 'confidence (%)', xlim=(.5, T*1.16 + .5), xticks=range(1, T + 1))
-    if not logit: ax.set_ylim(0, 104)
+    if not logit: ax.set_ylim(0, 109)
     label_ends(ax, T, ends, .13); open_axes(ax)
 
 # %% ../../nbs/42_figures.ipynb #8a49709c

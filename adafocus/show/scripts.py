@@ -150,7 +150,7 @@ function cividis(v) {
 }
 '''
 
-# %% ../../nbs/43_scripts.ipynb #9a7bc431
+# %% ../../nbs/43_scripts.ipynb #0f34cc5f
 BUDGETS = r'''
 const LINES = {exit: {...STYLES.learned, name: 'early exit'}, random: {...STYLES.random, name: 'random exit'}, fixed: {...STYLES.central, name: 'fixed length'}};
 const nearest = (stops, budget) => stops.reduce((best, s, k) => Math.abs(Math.log(s.budget/budget)) < Math.abs(Math.log(stops[best].budget/budget)) - 1e-12 ? k : best, 0);
@@ -177,7 +177,7 @@ function draw_curve(p, theme, knob, at, others = []) {   // -> the number of the
   });
   labels(ctx, theme, p.width - 114, ends, 30, p.height - 40);
   const s = stops[at], [x, y] = place([s.gflops, 100*s.score]);
-  if (s.band) line(ctx, [[x, c.y(100*s.band[0])], [x, c.y(100*s.band[1])]], theme.ink, [], 1.5);
+  if (s.band) line(ctx, s.band.map(v => [x, clamp(c.y(100*v), c.box[1], c.box[3])]), theme.ink, [], 1.5);
   line(ctx, [[x, c.box[1]], [x, c.box[3]]], theme.ink, [2, 3], 1);
   mark(ctx, 'o', x, y, 5, LINES.exit.colour); ctx.strokeStyle = theme.ink; ctx.lineWidth = 2; ctx.beginPath(); ctx.arc(x, y, 8, 0, 7); ctx.stroke();
   p.say(`${knob.metric} against GFLOPs a video. Here ${short(s.gflops)} GFLOPs, ${percent(s.score)}; random exit ${percent(s.random)} at the same cost.`);

@@ -32,7 +32,7 @@ def draw_box(ax:Axes,
     for extra, c in ((3, 'black'), (1.5, 'white'), (0, colour)):
         ax.add_patch(Rectangle((x0 - .5, y0 - .5), x1 - x0, y1 - y0, fill=False, linewidth=width + extra, edgecolor=c, linestyle=linestyle if c == colour else '-'))
 
-# %% ../../nbs/39_style.ipynb #12b4b8af
+# %% ../../nbs/39_style.ipynb #a2e51282
 class Picture(Figure):
     "A figure that a notebook shows whether or not pyplot, which teaches it to, has been imported."
     def _repr_png_(self):
@@ -52,7 +52,9 @@ def open_axes(ax:Axes)->None:
 
 def label_ends(ax:Axes, x:float, ends:list[tuple], apart:float=.07)->None: # y, text, colour; apart: share of the axis
     "Texts at the right ends of lines, kept apart."
-    low, high = ax.get_ylim(); at = -np.inf
-    for y, text, colour in sorted(ends):
-        at = max(y, at + (high - low)*apart)
-        ax.annotate(text, (x, at), xytext=(7, 0), textcoords='offset points', color=colour, va='center', fontsize=9)
+    low, high = ax.get_ylim(); step = (high - low)*apart; places = []
+    for y, *_ in sorted(ends): places.append(max(y, places[-1] + step) if places else y)
+    over = max(0, places[-1] - high) if places else 0                                 # what would stand above the axes moves down, and what is below it too
+    for k, (_, text, colour) in reversed(list(enumerate(sorted(ends)))):
+        places[k] = min(places[k], high if k == len(places) - 1 else places[k + 1] - step) if over else places[k]
+        ax.annotate(text, (x, places[k]), xytext=(7, 0), textcoords='offset points', color=colour, va='center', fontsize=9)
