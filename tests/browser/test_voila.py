@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import SHOTS, axe, data, free_port, serve, stop, until
-from test_lab import KEYS, PIXELS, good_video, slide, steps
+from test_lab import KEYS, PIXELS, good_video, last_stop, slide, steps
 
 from adafocus.predict import Predictor
 from adafocus.show.traces import Tracer, read_knob
@@ -50,7 +50,7 @@ def test_no_code_is_shown_and_the_widgets_work(page, place):
     found = steps(page, 40); assert len(found) == 40
     print(f'\nstep in Voila: median {statistics.median(found):.1f} ms')
     curve = page.locator('.adafocus[data-kind=curve]').first
-    slide(page, curve, 'budget', 2); low = int(data(view)['exit']); slide(page, curve, 'budget', 24); assert low < int(data(view)['exit'])
+    slide(page, curve, 'budget', 0); low = int(data(view)['exit']); slide(page, curve, 'budget', last_stop(curve)); assert low < int(data(view)['exit'])
     assert not axe(page) and not page.seen
 
 
