@@ -6,7 +6,7 @@
 __all__ = ['MODEL_FILES', 'load_run', 'save_weights', 'save_model', 'new_run_folder', 'open_run_data', 'VideosUnreadable',
            'tell_gaps', 'default_workers', 'local_processes', 'usable_cores', 'prepare_cpu']
 
-# %% ../nbs/21_runs.ipynb #a9a6ea7b
+# %% ../nbs/21_runs.ipynb #a629a932
 import json, os, shutil, sys
 from dataclasses import replace
 from datetime import datetime
@@ -17,11 +17,11 @@ from accelerate.utils import broadcast_object_list
 from safetensors.torch import load_file, save_file
 from .config import Config, load_config, save_config
 from .data import needle
-from .data.datasets import VideoData, describe_gaps, open_data
+from .data.datasets import DATASETS, VideoData, describe_gaps, open_data
 from .data.guard import keep_memory
 from .model import AdaFocus
 
-# %% ../nbs/21_runs.ipynb #e5cab455
+# %% ../nbs/21_runs.ipynb #921d11de
 def load_run(run:str|Path,   # a folder with config.yaml and model.safetensors
             )->tuple[AdaFocus, Config]: # in evaluation mode, on the CPU
     "The model of a finished (or running) training. ValueError names what is missing or does not fit."
@@ -34,7 +34,19 @@ def load_run(run:str|Path,   # a folder with config.yaml and model.safetensors
     except Exception as e:
         why = ' '.join(str(e).split())[:300]
         raise ValueError(f'{run/"model.safetensors"} does not fit the model of config.yaml ({why})') from None
-    return model.to(memory_format=torch.channels_last).eval(), config
+    return model.to(memory_format=torch.channels_last).eval(), _find_data(run, config)
+
+# %% ../nbs/21_runs.ipynb #34d75e3b
+def _find_data(run, config): # data and manifest as they are to be found from here
+    typed, here = Path(config.out or ''), Path(run).resolve()
+    if not config.out or typed.is_absolute() or here.parts[-len(typed.parts):] != typed.parts: return config
+    started = here.parents[len(typed.parts) - 1]
+    def found(spec):
+        if not spec: return spec
+        name, _, root = spec.partition(':')
+        prefix, path = (f'{name}:', root) if root and name in DATASETS and not Path(spec).exists() else ('', spec)
+        return spec if Path(path).exists() or not (started/path).exists() else f'{prefix}{started/path}'
+    return replace(config, data=replace(config.data, data=found(config.data.data), manifest=found(config.data.manifest)))
 
 # %% ../nbs/21_runs.ipynb #394e72f2
 def save_weights(model:AdaFocus, path:Path)->None:

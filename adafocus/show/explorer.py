@@ -164,7 +164,7 @@ function explorer(model, root) {
   function draw() { settle(); if (knob) draw_curve(panes.curve, theme, knob, s.stop); draw_now(); }
 '''
 
-# %% ../../nbs/44_explorer.ipynb #27de2da9
+# %% ../../nbs/44_explorer.ipynb #ee3fee19
 EXPLORER += r'''
   function changed(name) {
     if (!s.video) return;
@@ -176,6 +176,7 @@ EXPLORER += r'''
   let telling = null;
   function tell() {                              // in words, once things are settled
     clearTimeout(telling);
+    if (!s.video) { status.textContent = ''; return; }
     telling = setTimeout(() => {
       const look = s.video.looks[s.policy], [k, share] = look.top[Math.min(s.exit, look.top.length - 1)][0], truth = s.video.labels;
       status.textContent = `${s.video.name}: ${s.video.classes[k]} ${percent(share)}` + (truth.length ? (truth.includes(s.video.classes[k]) ? ' ✓' : ` ✗ (it is ${truth.join(', ')})`) : '') +

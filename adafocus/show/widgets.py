@@ -45,7 +45,7 @@ class _Widget(Canvas):
 
 def _kb(frames, *numbers): return (sum(map(len, frames)) + sum(len(json.dumps(n)) for n in numbers))/1024
 
-# %% ../../nbs/48_widgets.ipynb #c15de35c
+# %% ../../nbs/48_widgets.ipynb #c8b376f8
 class PatchExplorer(_Widget):
     "Frame by frame, where the network looks in videos, what it thinks, and when it is sure enough. ValueError for a run that cannot be read."
     def __init__(self,
@@ -66,9 +66,10 @@ class PatchExplorer(_Widget):
         self.observe(lambda change: self._show(), 'sample')
         self._show()
 
+    _why = ''                          # the run's own videos are not there
     def _from_run(self):
         try: return self._tracer.some(24)
-        except (ValueError, OSError): return []                    # the data is somewhere else; a video can be uploaded
+        except (ValueError, OSError) as e: self._why = f' (the run\'s own: {" ".join(str(e).split())[:200]})'; return []
 
     @property
     def trace(self)->Trace|None: # of the video that is shown
@@ -79,7 +80,7 @@ class PatchExplorer(_Widget):
         with self._lock: self._show_now()
 
     def _show_now(self):
-        if not self._videos and not self._own: self.message = 'There is no video to show: name some, or upload one.'; return
+        if not self._videos and not self._own: self._say(f'There is no video to show; name some, or upload one{self._why}.'); return
         try:
             trace = self._trace_of(self.sample)
             frames, numbers = jpegs(trace.frames, self._limit), trace_numbers(trace, self._knob) | dict(sample=self.sample)
@@ -105,7 +106,7 @@ class PatchExplorer(_Widget):
         while len(self._traces) > self._keep: self._traces.popitem(last=False)
         return trace
 
-# %% ../../nbs/48_widgets.ipynb #14fcae8b
+# %% ../../nbs/48_widgets.ipynb #831fa20c
 def _heard(self, _, content, buffers):
     "A piece of an uploaded file."
     if content.get('kind') == 'upload':
@@ -123,7 +124,8 @@ def _take(self, content, buffers):
         sample = len(self.videos)
         self._own[sample] = name; self._remember(sample, trace)
         self.videos = [*self.videos, f'yours: {shown_name(name, 40)}']
-        self.sample = sample
+        if self.sample == sample: self._show()                     # the first of all
+        else: self.sample = sample
         self.send(answer | dict(next=content['size'], done=True))
     except Refused as e: self.send(answer | dict(error=' '.join(str(e).split())[:400], next=0))
     except Exception as e: self.send(answer | dict(error=f'{shown_name(str(content.get("name")))} could not be looked at ({type(e).__name__})', next=0))

@@ -257,6 +257,18 @@ def test_the_playground_computes_what_the_package_does(two):
     two.shot('lab_playground', view)
 
 
+def test_an_explorer_without_a_video_takes_one(two, place):
+    two.kernel('''from IPython.display import display, clear_output
+none = PatchExplorer(one._tracer, [], upload_mb=1)''')
+    page = two.page
+    page.evaluate('''async () => { const app = window.jupyterapp, nb = app.shell.currentWidget.content; nb.activeCellIndex = 3; nb.activeCell.model.sharedModel.setSource('none'); await app.commands.execute('notebook:run-cell'); }''')
+    view = page.locator('.adafocus[data-kind=explorer]', has_text='There is no video to show'); view.wait_for(timeout=30_000)
+    field = page.locator('.jp-Cell').nth(3).locator('input[type=file]')
+    field.set_input_files([dict(name='bad.mp4', mimeType='video/mp4', buffer=b'no')]); page.get_by_text('bad.mp4: not a video').first.wait_for(timeout=30_000)
+    field.set_input_files([dict(name='good.mp4', mimeType='video/mp4', buffer=Path(good_video(place)).read_bytes())])
+    view = page.locator('.jp-Cell').nth(3).locator('.adafocus'); until(page, view, 'd.video === "good.mp4"'); slide(page, view, 'frame', 3); assert data(view)['index'] == '3' and not two.wrong
+
+
 def test_a_closed_widget_leaves_nothing_behind(two):
     folder = two.kernel('print(one._uploads.folder)').strip()
     two.kernel('one.close()'); assert not Path(folder).exists()
