@@ -52,12 +52,10 @@ function render({model, el}) {
 export default {render};
 '''
 
-# %% ../../nbs/46_canvas.ipynb #bb0fe5ba
-def _styles():
-    dashes = {'-': [], '--': [7, 4], '-.': [7, 3, 2, 3], ':': [2, 3]}
-    return json.dumps({name: dict(colour=s['color'], dash=dashes[s['linestyle']], marker=s['marker']) for name, s in POLICY_STYLES.items()})
+# %% ../../nbs/46_canvas.ipynb #b45d4ef0
+_STYLES = json.dumps({name: dict(colour=s['color'], line=s['linestyle'], marker=s['marker']) for name, s in POLICY_STYLES.items()})
 
-SCRIPT = ''.join([BASICS.replace('__STYLES__', _styles()), DRAWING, CHARTS, BUDGETS, SHARING, PICTURES, NUMBERS, EXPLORER, CURVE, MONITOR, PLAYGROUND, ENTRY])
+SCRIPT = ''.join([BASICS.replace('__STYLES__', _STYLES), DRAWING, CHARTS, BUDGETS, SHARING, PICTURES, NUMBERS, EXPLORER, CURVE, MONITOR, PLAYGROUND, ENTRY])
 
 class Canvas(anywidget.AnyWidget):
     "A view in the page: `kind` says which, `data`, `knob` and `frames` what it shows."

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PICTURES', 'NUMBERS', 'EXPLORER']
 
-# %% ../../nbs/44_explorer.ipynb #b97112f7
+# %% ../../nbs/44_explorer.ipynb #b5c1b1ad
 PICTURES = r'''
 const FRAME = 336, STRIP = 832, SIDE = 484;
 
@@ -52,17 +52,16 @@ function draw_strip(p, s) {                       // all frames, in the order of
     ctx.drawImage(bitmaps[k], x, y, side, side);
     if (k <= s.exit) draw_box(ctx, place(video.looks[s.policy].boxes[k]), STYLES[s.policy].colour, [], .7); else hatch(ctx, x, y, side, side, 'not used');
     if (k === s.exit) { badge(ctx, s.early ? 'left here' : 'last', x + side/2, y + side - 10, true); }
-    if (k === s.index) { ctx.strokeStyle = theme_ring(s); ctx.lineWidth = 3; ctx.strokeRect(x - .5, y - .5, side + 1, side + 1); }
+    if (k === s.index) { ctx.strokeStyle = s.theme.ink; ctx.lineWidth = 3; ctx.strokeRect(x - .5, y - .5, side + 1, side + 1); }
     ctx.fillStyle = s.theme.ink; ctx.font = `${k === s.index ? 'bold ' : ''}11px system-ui, sans-serif`; ctx.textAlign = 'left';
     ctx.fillText(`${k + 1}. frame ${video.numbers[k]}`, x, y + side + 13);
   });
   p.pick = ([px, py]) => s.order[clamp(Math.floor(py/(side + 20)), 0, rows - 1)*row + clamp(Math.floor(px/(side + 4)), 0, row - 1)];
   p.say(`all ${count} frames; ${s.exit + 1} used`);
 }
-const theme_ring = s => s.theme.ink;
 '''
 
-# %% ../../nbs/44_explorer.ipynb #0d343783
+# %% ../../nbs/44_explorer.ipynb #10584ef0
 NUMBERS = r'''
 function draw_classes(p, s, width) {             // the most probable classes after this frame
   const {ctx} = p, {video} = s, look = video.looks[s.policy], top = look.top[Math.min(s.index, look.top.length - 1)];
@@ -86,7 +85,7 @@ function draw_confidence(p, s) {                 // how sure it became, and how 
   const {ctx} = p, {video, knob} = s, look = video.looks[s.policy], T = look.confidences.length;
   p.clear();
   if (T === 1) { ctx.fillStyle = s.theme.ink; ctx.font = '12px system-ui, sans-serif'; ctx.fillText('This model predicts once, after all frames.', 0, 40); p.say('one prediction'); return; }
-  const logit = knob?.criterion === 'logit', limits = knob ? knob.stops[s.stop].thresholds.map(v => v === null ? null : v) : [];
+  const logit = knob?.criterion === 'logit', limits = knob ? knob.stops[s.stop].thresholds : [];
   const values = [...look.confidences, ...(s.beside ? video.looks[s.beside].confidences : []), ...limits.filter(v => v !== null)];
   const [low, high] = logit ? [Math.min(...values), Math.max(...values)] : [0, 1];
   const c = chart(ctx, s.theme, [46, 18, p.width - 96, p.height - 34], [.5, T + .5], [low, high + (high - low)*.03],
@@ -119,13 +118,13 @@ function draw_spent(p, s) {                      // GFLOPs spent on this video s
 }
 '''
 
-# %% ../../nbs/44_explorer.ipynb #b515c4fc
+# %% ../../nbs/44_explorer.ipynb #638f859d
 EXPLORER = r'''
 function explorer(model, root) {
   const knob = model.get('knob'), s = {knob, video: null, bitmaps: [], index: 0, dim: true, order: [], exit: 0, stop: 0, steps: 0};
   const panes = {frame: pane(FRAME, FRAME, 'frame'), patch: pane(144, 144, 'patch'), other: pane(144, 144, 'the other patch'), classes: pane(328, 164, 'classes'), confidence: pane(SIDE, 164, 'confidence'),
                  strip: pane(STRIP, 120, 'frames'), curve: knob && pane(500, 210, 'budgets'), spent: knob && pane(300, 60, 'GFLOPs')};
-  const status = make('p', {role: 'status', class: 'af-status'}), message = make('p', {role: 'alert', class: 'af-message'}), facts = make('tbody');
+  const status = make('p', {role: 'status', class: 'af-status'}), message = make('p', {role: 'alert', class: 'af-message'}), sent = make('span'), facts = make('tbody');
   const slider = make('input', {type: 'range', min: 0, max: 0, step: 1, 'aria-label': 'frame'}), said = make('output', {});
   const choose = (name, values) => make('select', {'aria-label': name}, ...values.map(([value, text]) => make('option', {value}, text)));
   const policy = choose('policy', Object.keys(STYLES).map(n => [n, n])), beside = choose('beside it', [['', 'nothing'], ...Object.keys(STYLES).map(n => [n, n])]);
@@ -136,7 +135,7 @@ function explorer(model, root) {
   const shared = share(model, ['index', 'budget', 'policy', 'beside', 'order', 'sample'], changed), budget = knob && knob_slider(knob, shared, stop => words(stop));
   const theme = follow_theme(root, () => { if (s.video) draw(); });
   s.theme = theme;
-  let timer = null, asked = null;
+  let timer = null;
   const playing = () => timer !== null;
 
   function words(stop) { return `${short(stop.budget)} GFLOPs a video: ${knob.metric} ${percent(stop.score)}` + (s.video ? `; this one is left after ${exit_of(stop) + 1} of ${s.steps}` : ''); }
@@ -164,11 +163,11 @@ function explorer(model, root) {
   function draw() { settle(); if (knob) draw_curve(panes.curve, theme, knob, s.stop); draw_now(); }
 '''
 
-# %% ../../nbs/44_explorer.ipynb #ee3fee19
+# %% ../../nbs/44_explorer.ipynb #c15c7518
 EXPLORER += r'''
   function changed(name) {
+    if (name === 'sample') { if (shared.local.sample !== s.video?.sample) ask(); return; }
     if (!s.video) return;
-    if (name === 'sample') { if (shared.local.sample !== s.video.sample) ask(); return; }
     if (name === 'index') { s.index = clamp(shared.local.index, 0, s.steps - 1); draw_now(); if (!playing()) tell(); return; }
     policy.value = shared.local.policy; beside.value = shared.local.beside; order.value = shared.local.order;
     draw(); tell();
@@ -186,6 +185,7 @@ EXPLORER += r'''
     }, 200);
   }
   function start() {
+    if (!s.video) return;
     if (s.order.indexOf(s.index) === s.steps - 1) shared.set('index', s.order[0]);
     play.textContent = '❚❚ pause'; play.setAttribute('aria-pressed', 'true');
     timer = setInterval(() => { const at = s.order.indexOf(s.index); if (at >= s.steps - 1) return halt(); shared.set('index', s.order[at + 1], {quiet: true}); }, 1000/model.get('rate'));
@@ -193,7 +193,7 @@ EXPLORER += r'''
   function halt() { if (timer !== null) shared.commit(); clearInterval(timer); timer = null; play.textContent = '▶ play'; play.setAttribute('aria-pressed', 'false'); tell(); }
   function toggle_dim() { s.dim = !s.dim; dim.setAttribute('aria-pressed', String(s.dim)); draw_frame(panes.frame, s); }
   const step = by => { halt(); shared.set('index', s.order[clamp(s.order.indexOf(s.index) + by, 0, s.steps - 1)]); };
-  slider.addEventListener('input', () => { if (playing()) halt(); shared.set('index', s.order[+slider.value]); });
+  slider.addEventListener('input', () => { if (!s.video) return; if (playing()) halt(); shared.set('index', s.order[+slider.value]); });
   for (const [node, name] of [[policy, 'policy'], [beside, 'beside'], [order, 'order']]) node.addEventListener('change', () => shared.set(name, node.value, {now: true}));
   panes.strip.canvas.addEventListener('click', e => { const k = panes.strip.pick(panes.strip.at(e)); if (k !== undefined) shared.set('index', k); });
   panes.curve?.canvas.addEventListener('click', e => shared.set('budget', knob.stops[panes.curve.pick(panes.curve.at(e))].budget, {now: true}));
@@ -207,11 +207,11 @@ EXPLORER += r'''
   });
   function working(text) { message.textContent = ''; status.textContent = text; root.setAttribute('aria-busy', 'true'); root.classList.add('af-busy'); }
   function rest() { root.removeAttribute('aria-busy'); root.classList.remove('af-busy'); }
-  function ask() { halt(); working('looking at the video …'); asked = shared.local.sample; shared.commit(); }
+  function ask() { halt(); working('looking at the video …'); shared.commit(); }
   sample.addEventListener('change', () => shared.set('sample', +sample.value));
 '''
 
-# %% ../../nbs/44_explorer.ipynb #c6899a60
+# %% ../../nbs/44_explorer.ipynb #8f30b1fe
 EXPLORER += r'''
   let sending = null;
   const PIECE = 1 << 20;
@@ -243,11 +243,11 @@ EXPLORER += r'''
     const old = s.bitmaps;
     Object.assign(s, {video, bitmaps}); rest(); halt();
     shared.local.sample = video.sample; names();
-    draw(); tell(); old.forEach(b => b.close());
+    draw(); tell(); sent.textContent = model.get('sent'); old.forEach(b => b.close());
     root.dataset.video = video.name; root.dataset.ready = Math.round(performance.now());
   }
   function names() { sample.replaceChildren(...model.get('videos').map((n, k) => make('option', {value: k}, n))); sample.value = shared.local.sample; }
-  const said_error = () => { if (model.get('message')) { rest(); message.textContent = model.get('message'); if (s.video) { shared.local.sample = s.video.sample; names(); tell(); } } };
+  const said_error = () => { if (model.get('message')) { rest(); message.textContent = model.get('message'); if (s.video) shared.local.sample = s.video.sample; names(); tell(); } };
   const events = [['change:data', load], ['change:videos', names], ['change:message', said_error], ['msg:custom', custom]];
   for (const [event, fn] of events) model.on(event, fn);
   const field = (text, ...nodes) => make('label', {class: 'af-field'}, make('span', {}, text), ...nodes);
@@ -259,10 +259,10 @@ EXPLORER += r'''
     make('div', {class: 'af-row'}, field('policy', policy), field('beside it', beside), dim, ...(knob ? [field('budget', budget.input, budget.said)] : [])),
     make('div', {class: 'af-row'}, ...(knob ? [panes.curve.canvas] : []), make('div', {class: 'af-words'}, ...(knob ? [panes.spent.canvas] : []), status)),
     make('details', {}, make('summary', {}, 'the same in words, and the keys'),
-      make('p', {}, 'Space plays and pauses; arrow keys move a slider, Home and End to its ends; < and > step, 0 to 9 jump; d dims what is not in the patch. Dashed in white: what is to be found. ' + (model.get('sent') || '')),
+      make('p', {}, 'Space plays and pauses; arrow keys move a slider, Home and End to its ends; < and > step, 0 to 9 jump; d dims what is not in the patch. Dashed in white: what is to be found. ', sent),
       make('table', {}, make('thead', {}, make('tr', {}, ...['step', 'frame', 'patch', 'most probable', 'with', 'at this budget'].map(t => make('th', {scope: 'col'}, t)))), facts)));
   for (const [node, name] of [[policy, 'policy'], [beside, 'beside'], [order, 'order']]) node.value = shared.local[name];
-  load(); said_error();
+  names(); load(); said_error();
   return () => { clearInterval(timer); clearTimeout(telling); shared.stop(); theme.stop(); for (const [event, fn] of events) model.off(event, fn); s.bitmaps.forEach(b => b.close()); };
 }
 '''

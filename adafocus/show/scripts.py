@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['BASICS', 'DRAWING', 'CHARTS', 'BUDGETS', 'SHARING']
 
-# %% ../../nbs/43_scripts.ipynb #a0114918
+# %% ../../nbs/43_scripts.ipynb #ad5ad049
 BASICS = r'''
-const STYLES = __STYLES__;                       // colour and dash of each policy, as in the printed figures
 const DASHES = {'-': [], '--': [7, 4], '-.': [7, 3, 2, 3], ':': [2, 3]};
+const STYLES = __STYLES__;                       // colour, line and marker of each policy, as in the printed figures
+for (const style of Object.values(STYLES)) style.dash = DASHES[style.line];
 const clamp = (x, low, high) => Math.min(Math.max(x, low), high);
 const percent = (x, digits = 1) => (100*x).toFixed(digits) + ' %';
 const short = x => x === 0 ? '0' : Math.abs(x) >= 100 ? x.toFixed(0) : x.toPrecision(3).replace(/\.?0+$/, '');
@@ -150,12 +151,12 @@ function cividis(v) {
 }
 '''
 
-# %% ../../nbs/43_scripts.ipynb #0f34cc5f
+# %% ../../nbs/43_scripts.ipynb #68a55223
 BUDGETS = r'''
 const LINES = {exit: {...STYLES.learned, name: 'early exit'}, random: {...STYLES.random, name: 'random exit'}, fixed: {...STYLES.central, name: 'fixed length'}};
 const nearest = (stops, budget) => stops.reduce((best, s, k) => Math.abs(Math.log(s.budget/budget)) < Math.abs(Math.log(stops[best].budget/budget)) - 1e-12 ? k : best, 0);
 
-function draw_curve(p, theme, knob, at, others = []) {   // -> the number of the stop nearest to a point
+function draw_curve(p, theme, knob, at, others = []) {   // and `p.pick`: the number of the stop nearest to a point
   const {ctx} = p, stops = knob.stops, curve = stops.map(s => [s.gflops, 100*s.score]).sort((a, b) => a[0] - b[0]);
   const rest = others.flatMap(o => o.stops.map(s => [s.gflops, 100*s.score]));
   const xs = [...curve, ...knob.fixed, ...rest].map(q => q[0]), ys = [...curve, ...rest].map(q => q[1]).concat(knob.fixed.map(q => 100*q[1]), stops.map(s => 100*s.random));

@@ -118,7 +118,7 @@ def exits_of(look:Look, knob:dict)->list[int]: # 0..T-1 for each stop
     found = torch.from_numpy(look.confidences)[None]
     return [int(exit_steps(found, torch.tensor(stop['thresholds'], dtype=torch.float64))[0]) for stop in knob['stops']]
 
-# %% ../../nbs/42_traces.ipynb #0653583e
+# %% ../../nbs/42_traces.ipynb #31b21132
 class TooMuch(ValueError): "More would have to be sent to the page than the limit allows."
 
 def jpegs(frames:np.ndarray,   # (t, H, W, 3) uint8
@@ -149,7 +149,7 @@ def trace_numbers(trace:Trace, knob:dict|None, # of `read_knob`
     for policy, look in trace.looks.items():
         best = np.argsort(-look.probabilities, 1, kind='stable')[:, :top]
         names.update({int(k): trace.classes[k] for k in best.flat})
-        looks[policy] = dict(positions=_numbers(look.positions, 6), boxes=_numbers(look.boxes, 3), confidences=_numbers(look.confidences, 6),
+        looks[policy] = dict(boxes=_numbers(look.boxes, 3), confidences=_numbers(look.confidences, 6),
                              top=[[[int(k), round(float(p[k]), 6)] for k in row] for row, p in zip(best, look.probabilities)], exits=exits_of(look, knob) if knob else [])
     truth = None if trace.boxes is None else [b if v else None for b, v in zip(_numbers(trace.boxes, 2), trace.visible)]
     return dict(name=shown_name(trace.name), labels=list(trace.labels), size=trace.frames.shape[1], patch=trace.patch_size, numbers=[int(n) for n in trace.numbers],

@@ -45,7 +45,7 @@ class _Widget(Canvas):
 
 def _kb(frames, *numbers): return (sum(map(len, frames)) + sum(len(json.dumps(n)) for n in numbers))/1024
 
-# %% ../../nbs/48_widgets.ipynb #c8b376f8
+# %% ../../nbs/48_widgets.ipynb #068da023
 class PatchExplorer(_Widget):
     "Frame by frame, where the network looks in videos, what it thinks, and when it is sure enough. ValueError for a run that cannot be read."
     def __init__(self,
@@ -61,9 +61,9 @@ class PatchExplorer(_Widget):
         self._knob, self._limit, self._keep, self._traces, self._own, self._uploads = self._tracer.knob, limit_kb, keep, OrderedDict(), {}, Uploads(upload_mb)
         if videos is None: self._videos = self._from_run()
         else: self._videos = [(n, v if isinstance(v, Video) else Path(v)) for n, v in enumerate(_listed(videos))]
-        super().__init__(kind='explorer', knob=knob_numbers(self._knob), upload_bytes=int(upload_mb*2**20), videos=[_title(v, self._tracer.classes, n) for n, v in self._videos], **traits)
+        super().__init__(kind='explorer', knob=knob_numbers(self._knob), upload_bytes=int(upload_mb*2**20), videos=[_title(v, self._tracer.classes) for _, v in self._videos], **traits)
         self.on_msg(self._heard)
-        self.observe(lambda change: self._show(), 'sample')
+        self.observe(lambda change: self._shown() == change.new or self._show(), 'sample')
         self._show()
 
     _why = ''                          # the run's own videos are not there
@@ -74,7 +74,9 @@ class PatchExplorer(_Widget):
     @property
     def trace(self)->Trace|None: # of the video that is shown
         "What was found of it."
-        return self._traces.get(self.data['video']['sample']) if self.data else None
+        return self._traces.get(self._shown()) if self.data else None
+
+    def _shown(self): return self.data['video']['sample'] if self.data else None
 
     def _show(self):
         with self._lock: self._show_now()
@@ -86,7 +88,10 @@ class PatchExplorer(_Widget):
             frames, numbers = jpegs(trace.frames, self._limit), trace_numbers(trace, self._knob) | dict(sample=self.sample)
             size = _kb(frames, numbers, self.knob)
             if size > self._limit: raise TooMuch(f'what is to be shown of {shown_name(trace.name)} takes {size:.0f} KB; limit_kb is {self._limit:g}')
-        except (VideoError, ValueError, OSError) as e: self._say(' '.join(str(e).split())[:400]); return
+        except (VideoError, ValueError, OSError) as e:
+            self._say(' '.join(str(e).split())[:400])
+            if self.data: self.sample = self._shown()                  # the one that is still there
+            return
         with self.hold_sync():
             self.message, self.sent = '', f'Sent to the page for this video: {size:.0f} KB, of at most {self._limit:g}.'
             self.frames, self.data, self.index = frames, dict(video=numbers), min(self.index, len(frames) - 1)
@@ -106,7 +111,7 @@ class PatchExplorer(_Widget):
         while len(self._traces) > self._keep: self._traces.popitem(last=False)
         return trace
 
-# %% ../../nbs/48_widgets.ipynb #831fa20c
+# %% ../../nbs/48_widgets.ipynb #01e769e2
 def _heard(self, _, content, buffers):
     "A piece of an uploaded file."
     if content.get('kind') == 'upload':
@@ -146,7 +151,7 @@ def _listed(videos):
     if isinstance(videos, (str, Path)): return list(find_videos([str(videos)]))
     return [v for x in videos for v in ([x] if isinstance(x, Video) else find_videos([str(x)]))]
 
-def _title(video, classes, number):
+def _title(video, classes):
     if isinstance(video, Video): return shown_name(f'{", ".join(classes[k] for k in video.labels)}: {video.path.name}')
     return shown_name(video.name)
 
@@ -171,13 +176,13 @@ def _needed_knob(run):
     if knob := read_knob(run): return knob
     raise ValueError(f'{run} has no budgets; python -m adafocus.evaluate {run} --budgets makes them')
 
-# %% ../../nbs/48_widgets.ipynb #760e2808
+# %% ../../nbs/48_widgets.ipynb #1ea0176b
 class TrainingMonitor(_Widget):
     "Losses, scores and where the policy looks, of a run that may still be going on; the run's folder may come later."
     def __init__(self, run:str|Path,
                  every:float=2.,        # seconds between looks at the file
                  **traits):             # index: the epoch
-        self.run, self._every, self._seen, self._lines, self._end = Path(run), every, None, [], threading.Event()
+        self.run, self._every, self._lines, self._end = Path(run), every, [], threading.Event()
         super().__init__(kind='monitor', data=self._read(), **traits)
         self._thread = threading.Thread(target=self._follow, daemon=True, name='adafocus-monitor'); self._thread.start()
 
@@ -193,7 +198,7 @@ class TrainingMonitor(_Widget):
         lines, planned, path = [], None, self.run/'metrics.jsonl'
         try:
             for line in path.read_text(encoding='utf-8').splitlines(keepends=True):
-                if line.endswith('\n') and 'val' in (found := json.loads(line)): lines.append(found)
+                if line.endswith('\n') and _NEEDED <= set(found := json.loads(line)): lines.append(found)
             planned = load_config(self.run/'config.yaml').train.epochs
             age = time.time() - path.stat().st_mtime
         except (OSError, ValueError): age = None
@@ -213,12 +218,14 @@ class TrainingMonitor(_Widget):
                            ({'centre held': [m['val']['centre_inside'] for m in lines]} if 'centre_inside' in lines[0]['val'] else {}))
 
     def static(self)->Figure:
-        "Where the policy looked, first and last; `adafocus.show.plots.plot_training` has the curves."
+        "What is shown, as a figure. ValueError while no epoch is finished."
         return plot_monitor(self._lines)
 
     def close(self)->None:
         "Stop reading."
         self._end.set(); super().close()
+
+_NEEDED = {'epoch', 'train', 'val', 'train_seconds', 'val_seconds'}          # of a line that is an epoch
 
 def _duration(seconds): return f'{seconds:.0f} s' if seconds < 90 else f'{seconds/60:.0f} min' if seconds < 5400 else f'{seconds/3600:.1f} h'
 

@@ -1,5 +1,4 @@
 "A real browser, a real JupyterLab, and a run that a notebook has trained."
-import json
 import os
 import secrets
 import shutil

@@ -1,7 +1,6 @@
 "The widgets as a person uses them, in JupyterLab and Notebook 7."
 import json
 import statistics
-import time
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +42,7 @@ def explore(browser, jupyter):
 def test_the_notebook_runs_and_its_numbers_are_those_of_prediction(explore, place):
     page, run = explore.page, place[1]
     view = explore.view('explorer'); page.wait_for_timeout(400); explore.shot('explore', view)
-    knob, (number, video) = read_knob(run), Tracer(run).some(24)[0]
+    knob, (_, video) = read_knob(run), Tracer(run).some(24)[0]
     slide(page, view, 'budget', 5); view.locator('select[aria-label=policy]').select_option('learned')
     with Predictor(run, budget=knob['stops'][5]['budget']) as predictor: p = predictor(video)
     for t in range(p.frames):
@@ -267,6 +266,24 @@ none = PatchExplorer(one._tracer, [], upload_mb=1)''')
     field.set_input_files([dict(name='bad.mp4', mimeType='video/mp4', buffer=b'no')]); page.get_by_text('bad.mp4: not a video').first.wait_for(timeout=30_000)
     field.set_input_files([dict(name='good.mp4', mimeType='video/mp4', buffer=Path(good_video(place)).read_bytes())])
     view = page.locator('.jp-Cell').nth(3).locator('.adafocus'); until(page, view, 'd.video === "good.mp4"'); slide(page, view, 'frame', 3); assert data(view)['index'] == '3' and not two.wrong
+
+
+def test_a_broken_video_in_the_list_stops_nothing(two, place, tmp_path):
+    (tmp_path/'broken.mp4').write_bytes(b'no video'); good = Path(good_video(place))
+    for first in ('broken', 'good'):
+        names = [str(tmp_path/'broken.mp4'), str(good)] if first == 'broken' else [str(good), str(tmp_path/'broken.mp4')]
+        two.kernel(f'listed = PatchExplorer(one._tracer, {names})')
+        page = two.page
+        page.evaluate('''async () => { const app = window.jupyterapp, nb = app.shell.currentWidget.content; nb.activeCellIndex = 3; nb.activeCell.model.sharedModel.setSource('listed'); await app.commands.execute('notebook:run-cell'); }''')
+        view = page.locator('.jp-Cell').nth(3).locator('.adafocus'); chosen = view.locator('select[aria-label=video]'); alert = view.locator('[role=alert]')
+        page.wait_for_function('e => e.querySelectorAll("select[aria-label=video] option").length === 2', arg=view.element_handle())
+        if first == 'broken': alert.get_by_text('broken.mp4: not a video').wait_for(); chosen.select_option('1')
+        until(page, view, f'd.video === {json.dumps(good.name)}'); assert alert.inner_text() == ''
+        for _ in range(2):                                                                  # the same one again is an error again
+            chosen.select_option('0' if first == 'broken' else '1'); alert.get_by_text('broken.mp4: not a video').wait_for()
+            until(page, view, '!e.hasAttribute("aria-busy")'); slide(page, view, 'frame', 2); assert data(view)['index'] == '2'
+            page.wait_for_timeout(500); assert chosen.input_value() == ('1' if first == 'broken' else '0') == two.kernel('print(listed.sample)').strip()
+    assert not two.wrong
 
 
 def test_a_closed_widget_leaves_nothing_behind(two):
