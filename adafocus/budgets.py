@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['all_answers', 'cross_fitted', 'even_budgets', 'seconds_a_video', 'published', 'evaluate_budgets', 'budget_table']
 
-# %% ../nbs/33_budgets.ipynb #e7b810ad
+# %% ../nbs/33_budgets.ipynb #28b640f0
 import json, sys, time
 from pathlib import Path
 from typing import Literal
@@ -15,7 +15,6 @@ from accelerate.utils import gather_object
 from torch import Tensor
 from .config import Config
 from .data.datasets import kind_of_data
-from .data.loading import build_loader
 from .data.records import Video
 from .early_exit import ExitCurve, exit_curve, solve_thresholds
 from .evaluate import evaluate
@@ -23,15 +22,14 @@ from .exits import save_exits, solve_exits
 from .flops import count
 from .model import AdaFocus
 from .predict import Predictor
-from .runs import VideosUnreadable, default_workers, load_run, open_run_data, prepare_cpu
+from .runs import Feed, VideosUnreadable, load_run, open_run_data, prepare_cpu
 from .stepwise import why_not_stepwise
 
-# %% ../nbs/33_budgets.ipynb #0ddf5e15
+# %% ../nbs/33_budgets.ipynb #eda6e366
 def all_answers(model:AdaFocus, videos:list[Video], config:Config, accelerator:Accelerator, several:bool
                )->tuple[Tensor,Tensor,np.ndarray,dict[str,str]]: # logits (N, T, K), labels (N,) or (N, L), the videos' numbers (N,); why which could not be read
     "What a model says of videos after every frame."
-    d, n = config.data, accelerator.num_processes
-    batches = accelerator.prepare(build_loader(videos, config.samples(accelerator.device.type), False, max(1, config.train.batch_size//n), default_workers() if d.workers is None else d.workers))
+    batches = Feed(videos, config, accelerator)
     scores, failures = evaluate(model, batches, accelerator, several=True)
     s, failures = scores['learned'], dict(gather_object(list(failures.items())))
     labels = torch.from_numpy(s.labels)

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['PRESETS', 'PRESET_OF_DATA', 'MAY_CHANGE', 'DataConfig', 'TrainConfig', 'Config', 'register_preset', 'preset',
-           'save_config', 'load_config', 'checkpoint_values', 'run_folder', 'parse_config']
+           'save_config', 'load_config', 'checkpoint_values', 'run_folder', 'check_flags', 'parse_config', 'newest_run']
 
-# %% ../nbs/20_config.ipynb #63ff766c
-import difflib, sys, typing
+# %% ../nbs/20_config.ipynb #0516f05d
+import difflib, re, sys, typing
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
@@ -55,7 +55,7 @@ class DataConfig:
     augment_on: Literal['workers', 'device']|None = None
     "where frames are cut and resized; not given: on the GPU where there is one, else in the decoding processes"
 
-# %% ../nbs/20_config.ipynb #842027b1
+# %% ../nbs/20_config.ipynb #7c594d29
 @dataclass
 class TrainConfig:
     "How to train: SGD with momentum and a cosine schedule, a learning rate for each component (appendix B.2)."
@@ -76,8 +76,18 @@ class TrainConfig:
     "L2 regularisation, on everything"
     clip_norm: float|None = None
     "the largest norm that the gradient of all parameters together may have; None: any"
+    accumulate: int = 1
+    "parts in which each process computes its share of a batch, one after the other, to need less memory"
+    freeze_batch_norm: Literal['none', 'partial', 'all'] = 'none'
+    "batch norms that stay as they are; partial: all but the first of each encoder, as TSN and TSM have it"
+    sync_batch_norm: bool = False
+    "batch norms see the batches of all processes; needs GPUs"
+    non_finite: Literal['stop', 'skip'] = 'stop'
+    "what to do when a loss or gradient is not finite: end the run, or leave out that step, ten times in a row at most"
+    compile: bool = False
+    "compile the encoders with torch.compile; the first steps take minutes"
 
-# %% ../nbs/20_config.ipynb #e26857af
+# %% ../nbs/20_config.ipynb #c8c2ef80
 @dataclass
 class Config:
     "A whole run."
@@ -91,6 +101,16 @@ class Config:
     "not given: what accelerate was configured or launched with"
     init: str|None = None
     "start from these weights: a released checkpoint (see adafocus.official), or the folder of an earlier run"
+    save_minutes: float = 15.
+    "minutes between checkpoints within an epoch, besides those after each; 0: none"
+    save_steps: int = 0
+    "steps between checkpoints within an epoch; 0: by minutes alone"
+    keep: int = 2
+    "newest checkpoints that stay, and the best"
+    log_steps: int = 10
+    "steps between lines in steps.jsonl and for the trackers"
+    log_with: str|None = None
+    "trackers, separated by commas: tensorboard, wandb, mlflow or others that Accelerate knows; none; not given: tensorboard where it is installed"
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -109,6 +129,9 @@ class Config:
         for group, name, fits, allowed in ((t, 'epochs', t.epochs >= 1, 'at least 1'), (t, 'batch_size', t.batch_size >= 1, 'at least 1'),
                                            (t, 'lr', t.lr > 0, 'above 0'), (d, 'val_share', 0 < d.val_share <= 1, 'above 0 and at most 1'),
                                            (t, 'clip_norm', t.clip_norm is None or t.clip_norm > 0, 'above 0, or None'),
+                                           (t, 'accumulate', t.accumulate >= 1, 'at least 1'), (self, 'keep', self.keep >= 1, 'at least 1'),
+                                           (self, 'save_minutes', self.save_minutes >= 0, 'at least 0'), (self, 'save_steps', self.save_steps >= 0, 'at least 0'),
+                                           (self, 'log_steps', self.log_steps >= 1, 'at least 1'),
                                            (d, 'max_bad_share', 0 <= d.max_bad_share <= 1, 'from 0 to 1'),
                                            (d, 'cache_mb', d.cache_mb >= 0, 'at least 0'), (d, 'decode_timeout', d.decode_timeout >= 0, 'at least 0'),
                                            (d, 'workers', d.workers is None or d.workers >= 0, 'at least 0')):
@@ -216,43 +239,103 @@ def run_folder(source:str|Path)->Path:
     source = Path(source)
     return source.parent if source.name == 'model.safetensors' and (source.parent/'config.yaml').is_file() else source
 
-# %% ../nbs/20_config.ipynb #908a8c48
+# %% ../nbs/20_config.ipynb #4cc92c10
+def _flags(cls): # by name, with their types
+    found = {}
+    for f in fields(cls):
+        kind = typing.get_type_hints(cls)[f.name]
+        if is_dataclass(kind): found.update(_flags(kind))
+        elif typing.get_origin(kind) is not list: found[f'--{f.name.replace("_", "-")}'] = kind
+    return found
+
+def check_flags(args:list[str],        # a command line
+                known:dict[str,type],  # types by flag, as of a dataclass's fields
+               )->list[str]:           # the same, where a flag that can only be on or off may have stood alone
+    "Find the first thing that is wrong. ValueError in one sentence, with the nearest that is right."
+    out, waiting = [], list(args)
+    while waiting:
+        arg = waiting.pop(0)
+        if arg in ('-h', '--help'): return args
+        if not arg.startswith('--'): raise ValueError(f'{arg!r} does not belong to a flag; values follow a flag such as --data')
+        flag, equals, value = arg.partition('=')
+        flag = flag.replace('_', '-')
+        if flag not in known: raise ValueError(f'there is no {flag}; ' + _nearest(flag, known, '--help lists what there is'))
+        if not equals:
+            alone = not waiting or re.match('--[a-z]', waiting[0])
+            if alone and known[flag] is not bool: raise ValueError(f'{flag} has no value; it must be {_kinds(known[flag])}')
+            value = 'True' if alone else waiting.pop(0)
+        if not _reads_as(value, known[flag]): raise ValueError(f'{flag} is {value!r}; it must be {_kinds(known[flag])}' + _literal_near(value, known[flag]))
+        out += [flag, value]
+    return out
+
+def _nearest(word, words, otherwise): return f'did you mean {near[0]}?' if (near := difflib.get_close_matches(word, words, 1)) else otherwise
+def _options(kind): return typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, type(int|str)) else (kind,)
+
+def _reads_as(text, kind):
+    "Can a text stand for a value of this type?"
+    def one(option):
+        if typing.get_origin(option) is Literal: return text in typing.get_args(option)
+        if option is bool: return text in ('True', 'False')
+        if option is type(None): return text == 'None'
+        try: option(text)
+        except ValueError: return False
+        return True
+    return any(map(one, _options(kind)))
+
+_WORDS = {int: 'a whole number', float: 'a number', str: 'text', bool: 'True or False', type(None): 'None'}
+
+def _kinds(kind): return ' or '.join(', '.join(typing.get_args(o)) if typing.get_origin(o) is Literal else _WORDS[o] for o in _options(kind))
+def _literal_near(value, kind):
+    names = [x for o in _options(kind) if typing.get_origin(o) is Literal for x in typing.get_args(o)]
+    return f'; did you mean {near[0]}?' if (near := difflib.get_close_matches(value, names, 1)) else ''
+
+# %% ../nbs/20_config.ipynb #df9ab66c
 def parse_config(args:list[str],  # the command line without the program's name
                  prog:str,        # the program's name, for help
-                )->tuple[Config, Path|None]: # the values, and the run to go on with if there is one
-    "Read a training command line. Ends the program with status 2 and one clear message if it cannot be understood."
-    given = {name: _value_of(args, name) for name in ('--preset', '--data', '--resume', '--init')}
+                )->tuple[Config, Path|None, bool]: # the values, the run to go on with if there is one, and whether only to say what would be done
+    "Read a training command line. Ends the program with status 2 and one clear sentence if it cannot be understood."
     try:
-        if given['--resume']:
-            run = Path(given['--resume'])
-            if not (run/'config.yaml').is_file():
-                raise ValueError(f'resume is {str(run)!r}, which holds no config.yaml; it must be the folder of an earlier run')
-            default = load_config(run/'config.yaml')
-        else:
-            run, data = None, given['--data']
-            kind = 'needle' if data is None else kind_of_data(data)[0]
-            if given['--init'] and not given['--preset']:
-                default = checkpoint_values(given['--init'])
-                if default.data.val_share == 1: default = replace(default, data=replace(default.data, val_share=DataConfig.val_share))   # it was only evaluated
-            else: default = preset(given['--preset'] or PRESET_OF_DATA.get(kind, 'mn2rn-p128'))
+        args = check_flags(args, {**_flags(Config), '--resume': str|None, '--dry-run': bool})
+        run, default = _start_from({name: _value_of(args, name) for name in ('--preset', '--data', '--resume', '--init', '--out')})
     except ValueError as e:
         print(f'{prog}: {e}', file=sys.stderr); raise SystemExit(2)
-    def command(config:tyro.conf.OmitArgPrefixes[Config]=default, resume:str|None=None):
+    def command(config:tyro.conf.OmitArgPrefixes[Config]=default, resume:str|None=None, dry_run:bool=False):
         """Train AdaFocus V2. Without arguments: on the built-in needle videos.
 
         Args:
-            resume: the folder of an earlier run to go on with
+            resume: the folder of an earlier run to go on with; auto: the run in --out, or without that the newest in runs, if there is one, else a new one
+            dry_run: print model, costs, memory, steps and data, and end
         """
-        return config
-    config = tyro.cli(command, args=args, prog=prog, config=(tyro.conf.FlagConversionOff,))
-    if run and (changed := sorted(_changes(default, config) - MAY_CHANGE)):
-        print(f'{prog}: {changed[0]} cannot be changed when a run goes on; what can is {", ".join(sorted(MAY_CHANGE))}', file=sys.stderr)
+        return config, dry_run
+    config, dry_run = tyro.cli(command, args=args, prog=prog, config=(tyro.conf.FlagConversionOff,))
+    if run and (changed := sorted(_changes(default, config) - MAY_CHANGE - {'out' if _value_of(args, '--resume') == 'auto' else ''})):
+        print(f'{prog}: {changed[0]} cannot be changed when a run goes on, here {run}; what can is {", ".join(sorted(MAY_CHANGE))}', file=sys.stderr)
         raise SystemExit(2)
-    return (replace(config, out=str(run)) if run else config), run
+    return (replace(config, out=str(run)) if run else config), run, dry_run
+
+def _start_from(given):
+    "The run that goes on, if one does, and the values that the command line changes."
+    resume, data = given['--resume'], given['--data']
+    run = newest_run(given['--out']) if resume == 'auto' else Path(resume) if resume else None
+    if run:
+        if not (run/'config.yaml').is_file(): raise ValueError(f'resume is {str(run)!r}, which holds no config.yaml; it must be the folder of an earlier run')
+        return run, load_config(run/'config.yaml')
+    kind = 'needle' if data is None else kind_of_data(data)[0]
+    if given['--init'] and not given['--preset']:
+        default = checkpoint_values(given['--init'])
+        if default.data.val_share == 1: default = replace(default, data=replace(default.data, val_share=DataConfig.val_share))   # it was only evaluated
+        return None, default
+    return None, preset(given['--preset'] or PRESET_OF_DATA.get(kind, 'mn2rn-p128'))
+
+def newest_run(out:str|None)->Path|None: # None: there is none
+    "The run that --resume auto means."
+    if out: return Path(out) if (Path(out)/'config.yaml').is_file() else None
+    return max((p.parent for p in Path('runs').glob('*/config.yaml') if (p.parent/'checkpoints').is_dir()), key=lambda run: (run/'checkpoints').stat().st_mtime, default=None)
 
 PRESET_OF_DATA = dict(needle='needle', minikinetics='mn2rn-p128-minikinetics', somethingv1='tsm-p128', somethingv2='tsm-p128', jester='tsm-p128')
 
-MAY_CHANGE = {'epochs', 'data', 'manifest', 'workers', 'cache_mb', 'max_bad_share', 'skip_bad', 'decoder', 'decode_timeout', 'augment_on', 'mixed_precision'}    # of a run that goes on
+MAY_CHANGE = {'epochs', 'data', 'manifest', 'workers', 'cache_mb', 'max_bad_share', 'skip_bad', 'decoder', 'decode_timeout', 'augment_on', 'mixed_precision',
+              'non_finite', 'compile', 'save_minutes', 'save_steps', 'keep', 'log_steps', 'log_with'}    # of a run that goes on
 
 def _changes(one, other):
     "The names of the values in which two configurations differ."

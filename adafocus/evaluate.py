@@ -6,8 +6,9 @@
 __all__ = ['POLICY_NAMES', 'baseline_positions', 'evaluate', 'summarise', 'shown_steps', 'table', 'evaluate_run',
            'run_of_checkpoint', 'main', 'finish', 'finish_budgets']
 
-# %% ../nbs/22_evaluate.ipynb #2fcc4285
+# %% ../nbs/22_evaluate.ipynb #4ef9e4e1
 import json, sys
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,16 +16,14 @@ import torch, tyro
 from accelerate import Accelerator
 from accelerate.utils import gather_object, send_to_device
 from torch import Tensor
-from torch.utils.data import DataLoader
 from .config import Config, checkpoint_values, load_config, run_folder
 from .data.datasets import VideoData, describe_gaps
-from .data.loading import build_loader
 from .data.transforms import model_inputs
 from .metrics import ScoreKeeper, Scores
 from .model import AdaFocus, spread
 from .official import load_official
 from .policy import BASELINES
-from .runs import VideosUnreadable, default_workers, load_run, new_run_folder, open_run_data, prepare_cpu, save_weights
+from .runs import Feed, VideosUnreadable, load_run, open_run_data, own_run_folder, prepare_cpu, save_weights
 
 # %% ../nbs/22_evaluate.ipynb #362a9023
 POLICY_NAMES = 'learned', *BASELINES
@@ -37,10 +36,10 @@ def baseline_positions(name:str,       # one of adafocus.policy.BASELINES
     "Where a baseline policy looks in these videos."
     return torch.cat([BASELINES[name](1, steps, torch.Generator().manual_seed(seed*1_000_003 + int(n))) for n in numbers])
 
-# %% ../nbs/22_evaluate.ipynb #589bc636
+# %% ../nbs/22_evaluate.ipynb #79fd8b0e
 @torch.no_grad()
 def evaluate(model:AdaFocus,            # prepared by accelerate or not
-             batches:DataLoader,        # of `build_loader(..., training=False)`
+             batches:Iterable[dict],    # a `Feed`, or of `build_loader(..., training=False)`
              accelerator:Accelerator,
              policies:tuple[str,...]=('learned',), # of POLICY_NAMES
              seed:int=0,                # of the baselines
@@ -96,7 +95,7 @@ def table(summary:dict, feature_reuse:bool)->str: # lines to print
         lines.append(f'{"gain":10}' + ''.join(f'{100*g:+8.1f}' for g in gains) + '   (learned over the best other)')
     return '\n'.join(lines)
 
-# %% ../nbs/22_evaluate.ipynb #64744b16
+# %% ../nbs/22_evaluate.ipynb #b1ff27e4
 def evaluate_run(run:str|Path,
                  accelerator:Accelerator,
                  policies:tuple[str,...]=POLICY_NAMES,
@@ -109,10 +108,8 @@ def evaluate_run(run:str|Path,
     for line in describe_gaps(data) if accelerator.is_main_process else (): print(line, file=sys.stderr)
     if data.classes != config.classes:
         raise ValueError(f'{run} was trained on the classes {", ".join(config.classes)}; the data now has {", ".join(data.classes)}')
-    d, n = config.data, accelerator.num_processes
-    batches = build_loader(data.val, config.samples(accelerator.device.type), False, max(1, config.train.batch_size//n),
-                           default_workers() if d.workers is None else d.workers)
-    model, batches = model.to(accelerator.device), accelerator.prepare(batches)
+    d = config.data
+    model, batches = model.to(accelerator.device), Feed(data.val, config, accelerator)
     scores, failures = evaluate(model, batches, accelerator, policies, config.seed, data.several)
     failures = dict(gather_object(list(failures.items())))
     if failures and not (d.skip_bad or skip_bad):
@@ -129,7 +126,7 @@ def evaluate_run(run:str|Path,
               (f'; {found["missing"]} of all videos of this dataset are missing' if found['missing'] else ''))
     return scores, data, config
 
-# %% ../nbs/22_evaluate.ipynb #d369523e
+# %% ../nbs/22_evaluate.ipynb #2426ccd2
 def run_of_checkpoint(source:Path,              # a released checkpoint, or the folder of a run
                       data:str|None,            # what to evaluate on; None: the run's own
                       accelerator:Accelerator,
@@ -152,9 +149,9 @@ def run_of_checkpoint(source:Path,              # a released checkpoint, or the 
     if len(classes) != config.model.num_classes or classes != trained:
         raise ValueError(f'{source} tells {config.model.num_classes} classes apart' + (f' ({", ".join(trained)})' if source.is_dir() else '') +
                          f'; the data has {len(classes)} ({", ".join(classes[:5])}{", ..." if len(classes) > 5 else ""})')
-    run = new_run_folder(replace(config, classes=classes), accelerator)
-    if accelerator.is_main_process: save_weights(model, run/'model.safetensors')
-    accelerator.wait_for_everyone()
+    with own_run_folder(replace(config, classes=classes), accelerator) as run:
+        if accelerator.is_main_process: save_weights(model, run/'model.safetensors')
+        accelerator.wait_for_everyone()
     return run
 
 # %% ../nbs/22_evaluate.ipynb #75bcb31a

@@ -14,7 +14,7 @@ from torch import Tensor
 from torchmetrics.functional.classification import multilabel_average_precision
 from .crop import patch_boxes
 
-# %% ../nbs/21_metrics.ipynb #470319b7
+# %% ../nbs/21_metrics.ipynb #8b6519ed
 @dataclass
 class Scores:
     "What was found for N videos of T frames under one policy, in the order of the videos' numbers."
@@ -27,6 +27,7 @@ class Scores:
     visible: np.ndarray        # (N, T) bool: there is something to be seen in this frame
     labels: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), int))    # (N, L) padded with -1, and
     logits: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0), np.float32))  # (N, T, K), where a video may have several labels
+    finite: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))        # (N,) bool: all of its logits are numbers
 
     def accuracy(self)->np.ndarray:   # (T,) in 0..1
         "Top-1 accuracy after each frame; of several labels any is right."
@@ -65,7 +66,7 @@ def held_by(positions:Tensor,   # (..., 2) as (x, y) in [0, 1]
     return (((centre >= patches[..., :2]) & (centre <= patches[..., 2:])).all(-1),
             ((boxes[..., :2] >= patches[..., :2] - .5) & (boxes[..., 2:] <= patches[..., 2:] + .5)).all(-1))
 
-# %% ../nbs/21_metrics.ipynb #0046a30b
+# %% ../nbs/21_metrics.ipynb #26a76da3
 class ScoreKeeper:
     "Collects scores batch by batch; a video that comes twice is counted once, one that is not valid not at all."
     def __init__(self, frame_size:int, patch_size:int, several:bool=False): # several: videos may have several labels; logits are kept, for mAP
@@ -82,7 +83,7 @@ class ScoreKeeper:
         true = each.expand(-1, -1, labels.shape[1], -1).gather(-1, label.expand(-1, logits.shape[1], -1, -1))
         ranks = (~(each <= true) | ((each == true) & before)).sum(-1)         # (B, T, L); as argmax: of equals the first; not-a-number is largest
         ranks = torch.where(labels[:, None] >= 0, ranks, classes).amin(-1)
-        found = dict(number=batch['number'], valid=batch['valid'], top1=ranks < 1, top5=ranks < 5, positions=positions.float())
+        found = dict(number=batch['number'], valid=batch['valid'], top1=ranks < 1, top5=ranks < 5, positions=positions.float(), finite=logits.isfinite().flatten(1).all(1))
         if self.several: found.update(labels=labels, logits=logits.float())
         if 'boxes' in batch:
             centre, box = held_by(positions.float(), batch['boxes'], self.frame_size, self.patch_size)
@@ -100,7 +101,7 @@ class ScoreKeeper:
         if not self._found: raise ValueError('no video could be scored')
         numbers = sorted(self._found)
         stack = lambda name: np.stack([self._found[n].get(name, np.zeros(0, bool)) for n in numbers])
-        names = ['top1', 'top5', 'positions', 'centre_inside', 'box_inside', 'visible'] + ['labels', 'logits']*self.several
+        names = ['top1', 'top5', 'positions', 'centre_inside', 'box_inside', 'visible', 'finite'] + ['labels', 'logits']*self.several
         return Scores(np.array(numbers), **{name: stack(name) for name in names})
 
 # %% ../nbs/21_metrics.ipynb #4fdca934

@@ -6,7 +6,7 @@
 __all__ = ['FrameCache', 'SampleConfig', 'sampled_frames', 'FramePool', 'Lent', 'PackedList', 'VideoDataset', 'EpochSampler',
            'collate', 'build_loader']
 
-# %% ../../nbs/15_loading.ipynb #2ea7a8c9
+# %% ../../nbs/15_loading.ipynb #4bad2385
 import itertools, mmap, os, pickle, weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from multiprocessing import Lock, get_start_method
 import numpy as np, torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
-from .guard import DecoderDied, open_guarded
+from .guard import DecoderDied, end_children_at_exit, open_guarded, serve_parent
 from .records import Video
 from .sampling import frame_order, segment_indices
 from .files import VideoError
@@ -237,16 +237,19 @@ class VideoDataset(_SampleMaker, Dataset):
         if video.boxes is not None: sample.update(self._boxes(video, view, at))
         return sample
 
-# %% ../../nbs/15_loading.ipynb #0bd9c977
+# %% ../../nbs/15_loading.ipynb #ad29a819
 class EpochSampler(Sampler):
-    "Keys (epoch, number) of one pass over a dataset; call `set_epoch` before each."
+    "Keys (epoch, number) of one pass over a dataset, or of what is left of it; call `set_epoch` before each."
     def __init__(self, length:int, shuffle:bool, seed:int=0):
-        self.length, self.shuffle, self.seed, self.epoch = length, shuffle, seed, 0
-    def __len__(self): return self.length
+        self.length, self.shuffle, self.seed, self.epoch, self.part = length, shuffle, seed, 0, slice(0, length)
+    def __len__(self): return self.part.stop - self.part.start
     def set_epoch(self, epoch:int): self.epoch = epoch
+    def skip(self, start:int, stop:int)->None:
+        "Give only the keys number `start` to `stop` - 1 of each pass."
+        self.part = slice(start, stop)
     def __iter__(self)->Iterator[tuple[int,int]]:
         numbers = np.random.default_rng([self.seed, self.epoch]).permutation(self.length) if self.shuffle else range(self.length)
-        return iter([(self.epoch, int(n)) for n in numbers])
+        return iter([(self.epoch, int(n)) for n in numbers[self.part]])
 
 class _Sent:
     "A small tensor on its way to another process: as plain bytes, where PyTorch would make a shared file for each."
@@ -269,10 +272,12 @@ def build_loader(videos:Sequence[Video],
                 )->DataLoader:       # its `sampler` is an EpochSampler
     "Batches of videos. ValueError where the decoder cannot be used."
     check_decoder(config.decoder)
+    if workers: end_children_at_exit()
     cache = FrameCache(len(videos), cache_mb) if cache_mb else None
     pool = None
     if config.views_on_device and workers and get_start_method() == 'fork':
         side = max(config.resize, config.frame_size)
         pool = FramePool(workers, 5*batch_size, (config.num_frames + (config.focus_frames or 0))*3*side*2*side)                       # up to twice as wide as high
     return DataLoader(VideoDataset(videos, config, training, cache, pool), batch_size, collate_fn=collate, drop_last=training,
-                      sampler=EpochSampler(len(videos), training, config.seed), num_workers=workers, persistent_workers=workers > 0, pin_memory=torch.cuda.is_available())
+                      sampler=EpochSampler(len(videos), training, config.seed), num_workers=workers, persistent_workers=workers > 0, worker_init_fn=serve_parent,
+                      pin_memory=torch.cuda.is_available())
