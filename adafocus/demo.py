@@ -23,12 +23,12 @@ def find_demo(start:str|Path='.')->tuple[Path,bool]: # and whether it is complet
         if _complete(folder/'runs'/'demo'): return folder/'runs'/'demo', True
     return next((folder for folder in above if (folder/'settings.ini').is_file()), above[0])/'runs'/'demo', False
 
-# %% ../nbs/36_demo.ipynb #7bdb31be
+# %% ../nbs/36_demo.ipynb #ee99ee58
 _LAUNCH = 'accelerate.commands.accelerate_cli', 'launch', '--num_processes', '1', '--num_machines', '1', '--mixed_precision', 'no', '--dynamo_backend', 'no', '-m', 'adafocus.train'
 
 def _commands(run):
     done = (run/'config.yaml').is_file() and (run/'evaluation.json').is_file() and (run/'model.safetensors').is_file()
-    if not done: yield (*_LAUNCH, '--resume', str(run)) if (run/'checkpoints').is_dir() else (*_LAUNCH, '--out', str(run))
+    if not done: yield *_LAUNCH, '--out', str(run), '--resume', 'auto'
     yield 'adafocus.evaluate', str(run), '--budgets'
 
 def _run(command, tell):

@@ -6,7 +6,7 @@
 __all__ = ['MODEL_FILES', 'load_run', 'save_weights', 'save_model', 'own_run_folder', 'open_run_data', 'VideosUnreadable',
            'tell_gaps', 'Feed', 'default_workers', 'local_processes', 'usable_cores', 'prepare_cpu']
 
-# %% ../nbs/21_runs.ipynb #b0ff3b8f
+# %% ../nbs/21_runs.ipynb #abb5a68f
 import json, os, shutil, sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from .config import Config, load_config, save_config
 from .data import needle
@@ -53,13 +54,17 @@ def _find_data(run, config): # data and manifest as they are to be found from he
         return spec if Path(path).exists() or not (started/path).exists() else f'{prefix}{started/path}'
     return replace(config, data=replace(config.data, data=found(config.data.data), manifest=found(config.data.manifest)))
 
-# %% ../nbs/21_runs.ipynb #394e72f2
+# %% ../nbs/21_runs.ipynb #40ae98d1
 def save_weights(model:AdaFocus, path:Path)->None:
-    "The model's weights as safetensors, all of the file or nothing."
-    save_file({name: x.contiguous() for name, x in model.state_dict().items()}, path.with_name(f'.{path.name}.partial'))
+    "The model's weights as safetensors, all of the file or nothing. OSError where there is no room."
+    partial = path.with_name(f'.{path.name}.partial')
+    try: save_file({name: x.contiguous() for name, x in model.state_dict().items()}, partial)
+    except SafetensorError as e:
+        partial.unlink(missing_ok=True)
+        raise OSError(f'{path} could not be written ({e}); {shutil.disk_usage(path.parent).free:,} bytes are free') from None
     mask = os.umask(0); os.umask(mask)
-    path.with_name(f'.{path.name}.partial').chmod(0o666 & ~mask)                 # safetensors leaves it to its owner alone
-    os.replace(path.with_name(f'.{path.name}.partial'), path)
+    partial.chmod(0o666 & ~mask)                                                 # safetensors leaves it to its owner alone
+    os.replace(partial, path)
 
 # %% ../nbs/21_runs.ipynb #eff75841
 MODEL_FILES = 'config.yaml', 'model.safetensors', 'exit.json', 'exit_calibration.safetensors'

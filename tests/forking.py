@@ -1,0 +1,154 @@
+"""A process that has imported everything, and forks a new one for each training: `python tests/forking.py`, an order a line.
+
+An order is {"do": the name of a function below, "args": {...}, "log": a file for what it prints}; the answer is {"pid": ...},
+and when the process has ended {"pid": ..., "status": ...}, negative for a signal.
+"""
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import zlib
+from pathlib import Path
+
+import torch
+
+from adafocus import checkpoints, logs, stopping, train
+from adafocus.config import load_config, parse_config
+
+
+def die(number=signal.SIGKILL, group=False):
+    (os.killpg if group else os.kill)(os.getpgid(0) if group else os.getpid(), number)
+    time.sleep(.2 if number == signal.SIGKILL else 0)
+
+
+class Trip:
+    "Calls `action` when it has been passed `at` times."
+    def __init__(self, at, action): self.left, self.action = at, action
+
+    def __call__(self, *_):
+        self.left -= 1
+        if self.left == 0: self.action()
+
+
+def before(owner, name, fn):
+    "Have `fn` called before a function, or method, is."
+    real = getattr(owner, name)
+    def both(*args, **kwargs):
+        fn(*args)
+        return real(*args, **kwargs)
+    setattr(owner, name, both)
+
+
+def note_samples(path):
+    "A line for every batch that is trained on: which, in which order, and a sum over pixels and positions."
+    def note(step, batch):
+        crc = zlib.crc32(batch['random_positions'].numpy().tobytes(), zlib.crc32(batch['frames'].numpy().tobytes()))
+        with open(path, 'a') as f: f.write(json.dumps([batch['number'].tolist(), batch['label'].tolist(), crc]) + '\n')
+    before(train.TrainStep, '_part', note)
+
+
+def files_of_a_save(action):
+    "Have `action` called before and after everything a save does to the disk."
+    real = checkpoints.__dict__
+    class Disk:
+        def __getattr__(self, name):
+            x = getattr(os, name)
+            if name not in ('rename', 'fsync'): return x
+            def both(*args):
+                action(); out = x(*args); action()
+                return out
+            return both
+    real['os'] = Disk()
+    for name in ('save_file', '_write_manifest', '_sweep', '_rotate'): before(checkpoints, name, lambda *_: action())
+    before(checkpoints.shutil, 'rmtree', lambda *_: action())
+
+
+PHASES = dict(
+    start=lambda act: before(train, 'open_run_data', act),
+    first_batch=lambda act: before(train.Feed, 'epoch', act),
+    data_wait=lambda act: before(train.TrainStep, '__call__', Trip(4, lambda: threading.Timer(.05, act).start() or slow_data())),
+    forward=lambda act: before(train.TrainStep, '_part', Trip(7, act)),
+    backward=lambda act: before(train.TrainStep, '_gradient_finite', Trip(4, act)),
+    evaluation=lambda act: before(train, 'evaluate', act),
+    saving=lambda act: before(checkpoints, '_write_manifest', act),
+    epoch_end=lambda act: before(train, 'end_epoch', act),
+    saving_often=lambda act: [before(checkpoints, name, act) for name in ('_write', '_write_manifest', '_flush', '_rotate', '_sweep')],
+)
+_slow = [False]
+
+
+def slow_data(): _slow[0] = True
+
+
+def train_run(args, samples=None, kill_at=None, kill_in_save=None, phase=None, number=None, group=False, whole=False):
+    "Train by a command line. kill_at: before that many-th batch; kill_in_save: at that many-th moment of a save; phase: a signal there."
+    if samples: note_samples(samples)
+    if kill_at: before(train.TrainStep, '_part', Trip(kill_at, die))
+    if kill_in_save: files_of_a_save(Trip(kill_in_save, die))
+    if phase:
+        done = []
+        def act(*_):
+            if not done or phase == 'saving_often': done.append(1); die(number, group)
+        PHASES[phase](act)
+        real = stopping.StopSignals.over
+        def over(self, batches, allowed=True):
+            def slowly():
+                for batch in batches:
+                    if _slow[0]: time.sleep(30)
+                    yield batch
+            return real(self, slowly(), allowed)
+        stopping.StopSignals.over = over
+    torch.set_num_threads(1); train.prepare_cpu = lambda: None
+    if whole: return train.main(args)
+    train.finish = lambda *a: None
+    train.main(args)
+
+
+def save_over_and_over(run, kill_at, keep, slow=0.):
+    "Save checkpoints of a small model, the first of them undisturbed."
+    from accelerate import Accelerator
+    accelerator, model = Accelerator(cpu=True), torch.nn.Linear(40, 40)
+    model, optimizer = accelerator.prepare(model, torch.optim.SGD(model.parameters(), lr=.1, momentum=.9))
+    model(torch.ones(1, 40)).sum().backward(); optimizer.step()
+    for epoch in range(6):
+        if epoch == 3:
+            trip = Trip(kill_at, die)
+            files_of_a_save(lambda: (time.sleep(slow), trip()))
+            Path(run, 'disturbed').touch()
+        checkpoints.save_checkpoint(accelerator, model, optimizer, Path(run), dict(epoch=epoch, step=0), keep)
+
+
+def main():
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    waiting, lock = {}, threading.Lock()
+    def answer(**found):
+        with lock: print(json.dumps(found), flush=True)
+    def wait(pid):
+        _, status = os.waitpid(pid, 0)
+        answer(pid=pid, status=os.waitstatus_to_exitcode(status))
+    for line in sys.stdin:
+        order = json.loads(line)
+        pid = os.fork()
+        if not pid:
+            os.setpgid(0, 0)
+            out = os.open(order['log'], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            for k in (1, 2): os.dup2(out, k)
+            sys.stdin = open(os.devnull)
+            status = 1
+            try:
+                globals()[order['do']](**order['args'])
+                status = 0
+            except SystemExit as e: status = e.code or 0
+            except BaseException:
+                import traceback
+                traceback.print_exc()
+            sys.stdout.flush(); sys.stderr.flush()
+            stopping.end_children()
+            os._exit(status)
+        answer(pid=pid)
+        threading.Thread(target=wait, args=(pid,), daemon=True).start()
+
+
+if __name__ == '__main__': main()
