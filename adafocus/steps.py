@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['SKIPS', 'parameter_groups', 'cosine', 'freeze_batch_norms', 'BadVideos', 'LossNotFinite', 'TrainStep']
 
-# %% ../nbs/22_steps.ipynb #c1c544e7
+# %% ../nbs/22_steps.ipynb #a8452a0d
 import math, sys, time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 import numpy as np, torch
 from accelerate import Accelerator
@@ -55,7 +55,7 @@ class BadVideos:
             raise VideosUnreadable(f'{len(self.reasons)} videos could not be read, more than --max-bad-share allows '
                                    f'({self.allowed:g}); the last: {list(self.reasons.values())[-1]}')
 
-# %% ../nbs/22_steps.ipynb #309e42d9
+# %% ../nbs/22_steps.ipynb #f7d26fe9
 class LossNotFinite(RuntimeError): "A loss or gradient became infinite or not a number; the weights are as before that step."
 
 SKIPS = 10           # steps in a row that may be left out
@@ -84,7 +84,7 @@ class TrainStep:
 
     def __call__(self, batches:Iterator[dict],       # of this process; as many are taken as a step has parts
                  epoch:int, step:int,
-                 wishes:tuple[bool,...]=(),          # of this process
+                 wishes:Callable[[],tuple[bool,...]]=tuple,   # of this process, asked for at the end of the step
                  bad:BadVideos|None=None,
                 )->tuple[dict[str,float]|None, list[bool]]: # means over the batch: loss, its terms, accuracy; None: left out. And whether any process has each wish
         "One step, by all processes. Raises LossNotFinite."
@@ -101,7 +101,7 @@ class TrainStep:
                 torch.manual_seed(_number(self.config.seed, epoch, step, part, self.accelerator.process_index))    # of dropout; only now, since a loader draws when it begins
                 names, values = self._part(batch, last=part == t.accumulate - 1)
                 means = means + values/t.accumulate
-            *found, wrong = self._tell_all(means, self._gradient_finite(), wishes)
+            *found, wrong = self._tell_all(means, self._gradient_finite(), wishes())
             done = not wrong
             if done: self.optimizer.step()
         finally:

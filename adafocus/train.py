@@ -154,7 +154,7 @@ class Training:
         c, done = self.config, self.at.step + 1
         return self.main and bool(c.save_steps and done % c.save_steps == 0 or c.save_minutes and time.monotonic() - self.saved > 60*c.save_minutes)
 
-# %% ../nbs/23_train.ipynb #c11eb2ad
+# %% ../nbs/23_train.ipynb #9b080050
 def train_epoch(run:Training, stop:StopSignals, bar:tqdm)->None:
     "The rest of an epoch's steps. Raises Stopped after a step at which all processes have heard of it."
     at, c, alone = run.at, run.config, run.accelerator.num_processes == 1
@@ -162,7 +162,7 @@ def train_epoch(run:Training, stop:StopSignals, bar:tqdm)->None:
     run.step.begin()
     bar.set_description(f'epoch {at.epoch + 1}/{c.train.epochs}')
     while at.step < run.feed.steps:
-        found, (stopping, saving) = run.step(batches, at.epoch, at.step, (stop.received is not None, run.wants_save()), run.bad)
+        found, (stopping, saving) = run.step(batches, at.epoch, at.step, lambda: (stop.received is not None, run.wants_save()), run.bad)
         at.count(found)
         means = at.means()
         bar.set_postfix(loss=f'{means.get("loss", 0):.3f}', accuracy=f'{100*means.get("accuracy", 0):.1f}%', refresh=False,
