@@ -53,11 +53,12 @@ def _check_folder(path, mode):
         for k in range(len(reader)): reader.read([k])
     return dict(found, frames_decoded=len(reader), frames_corrupt=0, frames_good=len(reader))
 
-# %% ../nbs/28_check.ipynb #e6584049
+# %% ../nbs/28_check.ipynb #b614e5af
 def videos_of(spec:str # what `--data` takes, or any folder with videos in it
              )->tuple[Path, VideoData]: # the root, and its videos
     "All videos of a dataset, whatever a manifest says. Raises ValueError."
     kind, root = kind_of_data(spec)
+    if kind == 'wds': raise ValueError(f'data is {spec}; shards are looked at as they are read, check the folder that they were made of')
     try: return root, DATASETS[kind](root).read(val_share=1.)
     except ValueError:
         if kind != 'folder' or not root.is_dir(): raise

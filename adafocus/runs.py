@@ -6,7 +6,7 @@
 __all__ = ['MODEL_FILES', 'load_run', 'save_weights', 'save_model', 'own_run_folder', 'open_run_data', 'VideosUnreadable',
            'tell_gaps', 'Feed', 'default_workers', 'local_processes', 'usable_cores', 'prepare_cpu']
 
-# %% ../nbs/21_runs.ipynb #abb5a68f
+# %% ../nbs/21_runs.ipynb #d622bb74
 import json, os, shutil, sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, send_to_device
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from .config import Config, load_config, save_config
@@ -24,6 +24,8 @@ from .data.datasets import DATASETS, VideoData, describe_gaps, open_data
 from .data.guard import keep_memory
 from .data.loading import build_loader
 from .data.records import Video
+from .data.shards import ShardList, shard_urls
+from .data.streams import build_shard_loader
 from .model import AdaFocus
 from .stopping import lock_folder
 
@@ -42,13 +44,16 @@ def load_run(run:str|Path,   # a folder with config.yaml and model.safetensors
         raise ValueError(f'{run/"model.safetensors"} does not fit the model of config.yaml ({why})') from None
     return model.to(memory_format=torch.channels_last).eval(), _find_data(run, config)
 
-# %% ../nbs/21_runs.ipynb #34d75e3b
+# %% ../nbs/21_runs.ipynb #7f91dbbd
 def _find_data(run, config): # data and manifest as they are to be found from here
     typed, here = Path(config.out or ''), Path(run).resolve()
     if not config.out or typed.is_absolute() or here.parts[-len(typed.parts):] != typed.parts: return config
     started = here.parents[len(typed.parts) - 1]
     def found(spec):
         if not spec: return spec
+        if spec.startswith('wds:'):
+            first = shard_urls(spec[4:])[0]
+            return f'wds:{started/spec[4:]}' if '://' not in first and not Path(first).exists() and (started/first).exists() else spec
         name, _, root = spec.partition(':')
         prefix, path = (f'{name}:', root) if root and name in DATASETS and not Path(spec).exists() else ('', spec)
         return spec if Path(path).exists() or not (started/path).exists() else f'{prefix}{started/path}'
@@ -140,7 +145,7 @@ def tell_gaps(data:VideoData, config:Config, quiet:bool=False)->None:
     if gone > share*total:
         raise ValueError(f'{gone} of {total} videos are missing or unreadable, more than --max-bad-share allows ({share:g}); the first: {(data.missing + list(data.bad))[0]}')
 
-# %% ../nbs/21_runs.ipynb #3d15b35b
+# %% ../nbs/21_runs.ipynb #b78047a5
 class Feed:
     "Batches for this process, on its device, from any step of an epoch. Iterated by itself it gives those of evaluation."
     def __init__(self,
@@ -154,17 +159,28 @@ class Feed:
         self.parts = t.accumulate if training else 1
         size = t.batch_size//(n*self.parts) if training else max(1, t.batch_size//n)
         workers = default_workers() if config.data.workers is None else config.data.workers
-        loader = build_loader(videos, config.samples(accelerator.device.type), training, size, workers, cache_mb)
-        self._sampler, self._batch, self._videos, self._loader = loader.sampler, t.batch_size, len(videos), accelerator.prepare(loader)
-        self.steps = self._videos//self._batch if training else len(self._loader)      # in an epoch; a step has `parts` batches of each process
+        self._accelerator, self._batch, samples = accelerator, t.batch_size, config.samples(accelerator.device.type)
+        self.dealt = [n, max(1, workers)] if isinstance(videos, ShardList) else None          # what the order of shards depends on
+        if self.dealt:
+            self._loader = build_shard_loader(videos, samples, training, size, workers, accelerator.process_index, n)
+            self.steps = len(self._loader.dataset)//self.parts
+        else:
+            loader = build_loader(videos, samples, training, size, workers, cache_mb)
+            self._sampler, self._loader = loader.sampler, accelerator.prepare(loader)
+            self.steps = len(videos)//self._batch if training else len(self._loader)           # in an epoch; a step has `parts` batches of each process
 
     def epoch(self, epoch:int, start:int=0)->Iterable[dict]: # parts x (steps - start) batches
         "What is left of an epoch of training after `start` steps."
+        if self.dealt:
+            self._loader.dataset.set_epoch(epoch, start*self.parts)
+            return self
         self._sampler.skip(start*self._batch, self.steps*self._batch)
         self._loader.set_epoch(epoch)                            # the sampler's own would be overruled by Accelerate's counter
         return self._loader
 
-    def __iter__(self)->Iterator[dict]: return iter(self._loader)
+    def __iter__(self)->Iterator[dict]:
+        if not self.dealt: return iter(self._loader)
+        return (send_to_device(batch, self._accelerator.device, non_blocking=True) for batch in self._loader)
 
 def default_workers()->int:
     "Decoding processes for each training process: one a core, at most 8."

@@ -65,7 +65,7 @@ def _same_classes(config):
     run = run_folder(config.init)
     return not run.is_dir() or load_config(run/'config.yaml').classes == config.classes
 
-# %% ../nbs/23_train.ipynb #7ca3176f
+# %% ../nbs/23_train.ipynb #501b9bde
 @dataclass
 class Progress:
     "Where a run is. The sums and seconds are those of the epoch so far."
@@ -78,6 +78,7 @@ class Progress:
     best: float = -1.                 # score of the best epoch
     best_checkpoint: str|None = None
     bad: dict[str,str] = field(default_factory=dict)      # why which videos could not be read
+    dealt: list[int]|None = None      # of shards: processes and loading processes of each, which the order depends on
 
     def count(self, found:dict[str,float]|None)->None:
         "What a step gave; None: it was left out."
@@ -99,7 +100,7 @@ class Progress:
         self.best, self.best_checkpoint = score, checkpoint_name(self.epoch, 0)
         return True
 
-# %% ../nbs/23_train.ipynb #4c1813a5
+# %% ../nbs/23_train.ipynb #5aaf559e
 class Training:
     "A run that is under way."
     def __init__(self, config:Config, data:VideoData, accelerator:Accelerator, run:Path, resume:bool):
@@ -116,7 +117,7 @@ class Training:
         optimizer = torch.optim.SGD(parameter_groups(model, t), lr=t.lr, momentum=t.momentum, weight_decay=t.weight_decay)
         self.feed, self.val_feed = (Feed(part, config, accelerator, training, d.cache_mb*len(part)//videos) for part, training in ((data.train, True), (data.val, False)))
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
-        self.step = TrainStep(self.model, self.optimizer, accelerator, config, self.feed.steps, frozen, lambda n: str(data.train[n].path))
+        self.step = TrainStep(self.model, self.optimizer, accelerator, config, self.feed.steps, frozen, self._name)
         self.at, self.bad, self.saved, self.rows = Progress(), BadVideos(d.max_bad_share*videos), time.monotonic(), 0
         if resume: self._go_on()
 
@@ -132,7 +133,15 @@ class Training:
         if not folder: return
         self.at = Progress(**load_checkpoint(self.accelerator, self.model, self.optimizer, folder))
         self.bad.reasons.update(self.at.bad)
+        if self.at.step and self.at.dealt != self.feed.dealt:
+            was = '{} processes with --workers {}'.format(*self.at.dealt) if self.at.dealt else 'nobody'
+            raise ValueError(f'{folder} lies in the middle of an epoch in which shards were dealt to {was}; it can only go on with the same')
         if self.at.step > self.feed.steps: raise ValueError(f'{folder} is {self.at.step} steps into an epoch; the data now has {self.feed.steps}, and cannot be what it was trained on')
+
+    def _name(self, number):
+        "What a training video is called."
+        videos = self.data.train
+        return videos.name(number) if self.feed.dealt else str(videos[number].path)
 
     @property
     def steps_done(self)->int: return self.at.epoch*self.feed.steps + self.at.step
@@ -144,7 +153,7 @@ class Training:
     def save(self)->Path:
         "A checkpoint of just now."
         self.bad.note(gather_object(list(self.bad.reasons.items())), quiet=True)              # those of the other processes too
-        self.at.bad = self.bad.reasons
+        self.at.bad, self.at.dealt = self.bad.reasons, self.feed.dealt
         folder = save_checkpoint(self.accelerator, self.model, self.optimizer, self.run, asdict(self.at), self.config.keep)
         self.saved = time.monotonic()
         return folder

@@ -7,7 +7,7 @@ __all__ = ['MAX_CLASSES', 'videos_below', 'holds_frames', 'ClassFolders', 'Table
            'Lists', 'FCVID', 'ActivityNet', 'Kinetics', 'MiniKinetics', 'SomethingV1', 'Jester', 'SomethingV2',
            'Needle', 'open_dataset', 'kind_of_data', 'open_data', 'describe_gaps']
 
-# %% ../../nbs/14_datasets.ipynb #8a80f3e2
+# %% ../../nbs/14_datasets.ipynb #cedd84f1
 import csv, json, os, re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy as np
 from . import needle
 from .records import (DATASETS, DatasetReader, Entry, Video, VideoData, VIDEO_SUFFIXES, apply_manifest, locate, manifest_path, paths_in,
     read_json, read_manifest, read_table, register_dataset, split_name, text_lines)
+from .shards import open_shards
 from .video import IMAGE_SUFFIXES
 
 # %% ../../nbs/14_datasets.ipynb #baccf9bc
@@ -293,7 +294,7 @@ class Needle(DatasetReader):
             videos[x['split']].append(Video(root/x['path'], (classes.index(x['label']),), None, np.array(x['boxes'], np.float32), np.array(x['visible'])))
         return VideoData(classes, **videos)
 
-# %% ../../nbs/14_datasets.ipynb #7a392406
+# %% ../../nbs/14_datasets.ipynb #8fa4aed0
 def open_dataset(name:str,          # one of DATASETS
                  root:str|Path,     # the folder that holds the dataset; for a table the file
                  val_share:float=.2, # for data that has no split of its own
@@ -301,6 +302,7 @@ def open_dataset(name:str,          # one of DATASETS
                  manifest:str|Path|None=None, # of a check; None: manifest.jsonl in the root, if it is there
                 )->VideoData:
     "Read a dataset. Raises ValueError for what cannot be understood, or is not there."
+    if name == 'wds': return open_shards(str(root), manifest)
     if name not in DATASETS: raise ValueError(f'there is no kind of data {name!r}; it may be {", ".join(sorted(DATASETS))}')
     root = Path(root)
     try: data = DATASETS[name](root).read(val_share, seed)
@@ -308,14 +310,15 @@ def open_dataset(name:str,          # one of DATASETS
     found = Path(manifest) if manifest else root if root.name.endswith('manifest.jsonl') else manifest_path(root)
     return apply_manifest(data, read_manifest(found)) if manifest or found.is_file() else data
 
-def kind_of_data(spec:str # a folder, a .csv or .jsonl, or NAME:ROOT with one of DATASETS
-                )->tuple[str,Path]: # one of DATASETS, and the root
+def kind_of_data(spec:str # a folder, a .csv or .jsonl, NAME:ROOT with one of DATASETS, or wds:SHARDS
+                )->tuple[str,Path|str]: # one of DATASETS, and the root; or wds, and what follows
     "What a person means who types this. A folder that adafocus.data.needle wrote is recognised."
     name, _, root = spec.partition(':')
+    if name == 'wds' and root: return name, root
     if not root or Path(spec).exists():
         path = Path(spec)
         return 'needle' if needle.is_dataset(path) else 'table' if path.suffix.lower() in ('.csv', '.jsonl') else 'folder', path
-    if name not in DATASETS: raise ValueError(f'data is {spec!r}, but there is no kind of data {name!r}; it may be {", ".join(sorted(DATASETS))}, or a folder, or a .csv or .jsonl')
+    if name not in DATASETS: raise ValueError(f'data is {spec!r}, but there is no kind of data {name!r}; it may be {", ".join(sorted(DATASETS))}, wds, or a folder, or a .csv or .jsonl')
     return name, Path(root)
 
 def open_data(spec:str, val_share:float=.2, seed:int=0, manifest:str|Path|None=None)->VideoData: # as for kind_of_data and open_dataset

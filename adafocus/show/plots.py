@@ -7,8 +7,7 @@ __all__ = ['plot_policies', 'plot_patches', 'plot_budgets', 'save_budget_plot', 
            'EXIT_STYLES', 'draw_box', 'figure_10', 'plot_trace', 'plot_knob', 'plot_training', 'plot_monitor',
            'plot_crop']
 
-# %% ../../nbs/40_plots.ipynb #7580595d
-import json
+# %% ../../nbs/40_plots.ipynb #4cd6e368
 from pathlib import Path
 import numpy as np, torch
 from matplotlib.figure import Figure
@@ -17,9 +16,11 @@ from ..config import Config
 from ..crop import patch_boxes
 from ..data.datasets import VideoData
 from ..data.loading import VideoDataset
+from ..data.shards import ShardList
 from ..budgets import published
 from ..early_exit import ExitCurve
 from ..data.lazy import LazyFrames
+from ..logs import read_lines
 from ..metrics import Scores
 from ..predict import Prediction, Predictor
 from .figures import figure_10, plot_crop, plot_knob, plot_monitor, plot_trace, plot_training
@@ -140,17 +141,18 @@ def plot_predictions(predictions:list[Prediction],
         row[0].set_ylabel(title, fontsize=8)
     return figure
 
-# %% ../../nbs/40_plots.ipynb #d6cc32ea
+# %% ../../nbs/40_plots.ipynb #722e8471
 def save_plots(run:str|Path,
                scores:dict[str,Scores], # of its validation videos, by policy
                data:VideoData,
                config:Config,
                videos:int=6,            # shown with their patches
               )->list[Path]:            # what was written
-    "Write `plots/` of a run: policies.png, training.png and patches.png."
+    "Write `plots/` of a run: policies.png, training.png, and where videos can be taken out one by one patches.png."
     folder = Path(run)/'plots'; folder.mkdir(exist_ok=True)
-    figures = dict(policies=plot_policies(scores), patches=_plot_videos(scores['learned'], data, config, videos))
-    if (metrics := Path(run)/'metrics.jsonl').exists(): figures['training'] = plot_training([json.loads(line) for line in metrics.open()])
+    figures = dict(policies=plot_policies(scores))
+    if not isinstance(data.val, ShardList): figures['patches'] = _plot_videos(scores['learned'], data, config, videos)
+    if lines := read_lines(Path(run)/'metrics.jsonl'): figures['training'] = plot_training(lines)
     for name, figure in figures.items(): figure.savefig(folder/f'{name}.png')
     return [folder/f'{name}.png' for name in figures]
 
