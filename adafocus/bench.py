@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['VARIANTS', 'PlainAdaFocus', 'seconds', 'measure', 'comparison_table', 'make_clips', 'make_frame_folders', 'raw_rate',
-           'loader_rate', 'loader_memory', 'memory_slope', 'measure_data', 'measure_memory', 'main']
+           'loader_rate', 'loader_memory', 'memory_slope', 'measure_data', 'measure_memory', 'main', 'measure_models']
 
-# %% ../nbs/24_bench.ipynb #867abcdc
+# %% ../nbs/24_bench.ipynb #a1adb7a2
 import json, os, tempfile, time
 from collections.abc import Callable
 from multiprocessing import get_context
@@ -20,6 +20,7 @@ from .data.records import Video
 from .data.sampling import segment_indices
 from .data.files import write_video
 from .data.video import frame_files
+from .bench_models import measure_parts, parts_table, throughput, throughput_table
 from .runs import prepare_cpu
 from .losses import adafocus_loss
 from .model import AdaFocus, AdaFocusOutput, ModelConfig
@@ -49,7 +50,7 @@ class PlainAdaFocus(AdaFocus):
             logits.append(F.linear(f_C.dropout(pooled), f_C.weight[t], f_C.bias[t]))
         return AdaFocusOutput(torch.stack(logits, 1), self.global_head(e_G), self.local_head(e_L), positions)
 
-# %% ../nbs/24_bench.ipynb #5a2b7695
+# %% ../nbs/24_bench.ipynb #48a26d80
 def seconds(fn:Callable[[], object], repeats:int, device:str)->float:
     "The shortest time of a few calls, after one that does not count."
     def once():
@@ -66,7 +67,7 @@ def measure(variant:str,          # one of VARIANTS
             batch:int,            # videos
             device:str='cpu',     # or 'cuda'
             repeats:int=2,        # training steps that count, and half the forward passes that do
-           )->dict[str,float]:    # seconds of a 'forward' pass and of a 'training step'
+           )->dict[str,float]:    # seconds of a 'forward' pass and of a 'training step'; on a GPU also the most 'memory' in GB
     "Time one way of computing the model, on the same frames for all."
     fast = variant == 'ours'
     if device == 'cpu' and variant != 'plain': prepare_cpu()
@@ -84,14 +85,17 @@ def measure(variant:str,          # one of VARIANTS
         with torch.autocast(device, torch.bfloat16, enabled=fast): outputs = model.train()(frames)
         adafocus_loss(outputs, labels)[0].backward()
         for p in model.parameters(): p.grad = None
-    return {'forward': seconds(forward, 2*repeats, device), 'training step': seconds(training_step, repeats, device)}
+    times = {'forward': seconds(forward, 2*repeats, device), 'training step': seconds(training_step, repeats, device)}
+    return dict(times, memory=torch.cuda.max_memory_allocated()/1e9) if device == 'cuda' else times
 
-def comparison_table(found:dict[str,dict[str,float]])->str: # what `measure` gave for each variant
-    "Lines to print: seconds, and how many times faster than plain."
-    lines = [f'{"":20}{"forward":>18}{"training step":>20}']
+def comparison_table(found:dict[str,dict[str,float]], # what `measure` gave for each variant
+                     batch:int,                       # videos
+                    )->str:                           # lines to print
+    "Seconds, videos a second, and how many times faster than plain; on a GPU also the memory that the variant took."
+    lines = [f'{"":20}{"forward":>34}{"training step":>34}']
     for variant, times in found.items():
-        lines.append(f'{variant:20}' + ''.join(f'{x:{w}.3f} s {found["plain"][k]/x:5.1f}x'
-                                             for (k, x), w in zip(times.items(), (9, 11))))
+        cells = (f'{times[k]:11.3f} s {batch/times[k]:7.1f}/s {found["plain"][k]/times[k]:5.1f}x'.rjust(34) for k in ('forward', 'training step'))
+        lines.append(f'{variant:20}' + ''.join(cells) + (f'{times["memory"]:9.1f} GB' if 'memory' in times else ''))
     return '\n'.join(lines)
 
 # %% ../nbs/24_bench.ipynb #652749d9
@@ -181,7 +185,7 @@ def memory_slope(found:list[tuple[int,float]], after:int=500)->float: # kB a vid
     count, megabytes = np.array([row for row in found if row[0] >= after]).T
     return float(np.polyfit(count, megabytes, 1)[0]*1024)
 
-# %% ../nbs/24_bench.ipynb #09857357
+# %% ../nbs/24_bench.ipynb #67877c7f
 def measure_data(workers:int, repeats:int=5)->None:
     "Print how fast the loader is against the plain libraries, the two in turns."
     with tempfile.TemporaryDirectory() as here:
@@ -201,28 +205,40 @@ def measure_memory(workers:int, out:Path|None)->None:
     for count, megabytes in found[::5]: print(f'{count:6} videos {megabytes:8.0f} MB')
     print(f'after 500 videos: {memory_slope(found):+.1f} kB a video')
 
-def main(what:Annotated[Literal['cpu', 'gpu', 'data', 'memory'], tyro.conf.Positional]='cpu', batch:int|None=None, repeats:int=2, workers:int=2, out:Path|None=None):
-    """Time the full-size MN2/RN model (P = 128, 16 frames) against the plain way of writing it; or the reading of videos.
+def main(what:Annotated[Literal['cpu', 'gpu', 'data', 'memory'], tyro.conf.Positional]='cpu', batch:int|None=None, repeats:int=2, workers:int=2, out:Path|None=None, compile:bool=False):
+    """Time the full-size MN2/RN model (P = 128, 16 frames) against the plain way of writing it, part by part, and AdaFocusV2-TSM against whole frames; or the reading of videos.
 
     Args:
         what: the device; or data: the loader against decord and torchvision; or memory: that of a loader over 2,000 videos
-        batch: videos at a time; default: 4 on a CPU, 32 on a GPU
-        repeats: training steps that count, and half the forward passes; the shortest is taken
+        batch: videos at a time; default: 4 on a CPU, on a GPU 32, and 128 of AdaFocusV2-TSM
+        repeats: training steps that count, and half the forward passes; the shortest is taken, or the median of one more where models take turns
         workers: of data and memory: processes that decode
         out: of memory: a file for the measured points
+        compile: torch.compile AdaFocusV2-TSM and its whole frames, on a GPU with CUDA graphs
     """
     if what == 'data': return measure_data(workers)
     if what == 'memory': return measure_memory(workers, out)
     device = dict(cpu='cpu', gpu='cuda')[what]
     if device == 'cuda' and not torch.cuda.is_available():
         raise SystemExit('adafocus.bench: PyTorch finds no GPU here; python -m adafocus.bench cpu times the CPU')
-    batch, variants = batch or dict(cpu=4, cuda=32)[device], VARIANTS if device == 'cpu' else ('plain', 'ours')
+    measure_models(device, batch, repeats, compile)
+
+def measure_models(device:str,        # cpu or cuda
+                   batch:int|None,    # videos; None: 4 on a CPU, on a GPU 32, and 128 of AdaFocusV2-TSM
+                   repeats:int,       # as of `measure`
+                   compiled:bool,     # AdaFocusV2-TSM and its whole frames
+                  )->None:
+    "Print how fast the models are, each in a process of its own, or in turns where they are compared."
+    given, batch, variants = batch, batch or dict(cpu=4, cuda=32)[device], VARIANTS if device == 'cpu' else ('plain', 'ours')
+    def alone(fn, *args):
+        with get_context('spawn').Pool(1) as pool: return pool.apply(fn, args)
     where = f'{torch.get_num_threads()} CPU threads' if device == 'cpu' else torch.cuda.get_device_name()
     print(f'AdaFocusV2-MN2/RN, P = 128, 16 frames, {batch} videos, {where}, torch {torch.__version__}', flush=True)
-    found = {}
-    for variant in variants:
-        with get_context('spawn').Pool(1) as pool:
-            found[variant] = pool.apply(measure, (variant, ModelConfig(), batch, device, repeats))
-    print(comparison_table(found))
+    print(comparison_table({variant: alone(measure, variant, ModelConfig(), batch, device, repeats) for variant in variants}, batch), flush=True)
+    print('\nwhere the time of the last goes', flush=True)
+    print(parts_table(alone(measure_parts, ModelConfig(), batch, device, repeats + 1)), flush=True)
+    batch = given or dict(cpu=4, cuda=128)[device]
+    print(f'\ninference of AdaFocusV2-TSM, P = 128, and of whole frames, {batch} videos{", compiled" if compiled else ""}, in {2*repeats + 1} rounds', flush=True)
+    print(throughput_table(alone(throughput, ('tsm-p128', 'tsm-plus'), batch, device, 2*repeats + 1, compiled)))
 
 if __name__ == '__main__' and '__file__' in globals(): tyro.cli(main, prog='python -m adafocus.bench')

@@ -47,7 +47,7 @@ def training_bytes(config:Config, processes:int=1, precision:str='no')->dict[str
     weights = sum(x.numel()*x.element_size() for x in (*model.parameters(), *model.buffers()))
     return dict(weights=weights, gradients=2*weights, activations=activation_bytes(config.model, config.train.batch_size//processes//config.train.accumulate, precision))
 
-# %% ../nbs/22_plan.ipynb #ec4158a8
+# %% ../nbs/22_plan.ipynb #5975fe9a
 def parameter_counts(config:ModelConfig)->dict[str,int]:
     "Parameters by part."
     with torch.device('meta'): model = AdaFocus(replace(config, weights='none', global_weights=None))
@@ -65,11 +65,11 @@ def describe_plan(config:Config,         # as `fit_to_data` gives it
     total, gone = sum(bytes_.values())*MARGIN, len(data.missing) + len(data.bad)
     free = torch.cuda.get_device_properties(accelerator.device).total_memory if accelerator.device.type == 'cuda' else None
     return [f'model      {m.global_encoder} at {m.global_size or m.frame_size} and {m.local_encoder} at {m.patch_size}, {m.num_frames} frames, {m.num_classes} classes',
-            f'parameters {sum(counts.values())/1e6:.1f} million: ' + ', '.join(f'{name} {x/1e6:.1f}' for name, x in counts.items() if x),
+            f'parameters {sum(counts.values())/1e6:.3g} million: ' + ', '.join(f'{name} {x/1e6:.3g}' for name, x in counts.items() if x),
             f'costs      {costs.total():.2f} GFLOPs a video',
             f'data       {len(data.train)} videos to train on, {len(data.val)} to evaluate on' + (f', {gone} missing or unreadable' if gone else ''),
             f'steps      {steps} an epoch, {steps*t.epochs} in {t.epochs} epochs; a batch of {t.batch_size}, {share} for each of {n} process{"es" if n > 1 else ""}',
             f'device     {accelerator.device.type}, precision {precision}; {workers} loading process{"es" if workers != 1 else ""} each',
-            f'memory     about {total/1e9:.1f} GB a process: weights {bytes_["weights"]/1e9:.2f}, gradients and momentum {bytes_["gradients"]/1e9:.2f}, activations {bytes_["activations"]/1e9:.2f}, '
+            f'memory     about {total/1e9:.3g} GB a process: weights {bytes_["weights"]/1e9:.3g}, gradients and momentum {bytes_["gradients"]/1e9:.3g}, activations {bytes_["activations"]/1e9:.3g}, '
             f'and a quarter more' + (f'; the device has {free/1e9:.1f} GB' + (', which is too little: a larger --accumulate needs less' if total > free else '') if free else ''),
-            f'checkpoint {2*bytes_["weights"]/1e9:.2f} GB, half as much again while it is written; {config.keep} and the best are kept']
+            f'checkpoint {2*bytes_["weights"]/1e9:.3g} GB, half as much again while it is written; {config.keep} and the best are kept']

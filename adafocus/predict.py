@@ -258,9 +258,9 @@ def line_of(p:Prediction, steps:int)->str:
     "A prediction for a person to read."
     return f'{_shown(p.path)}: {p.label} {100*p.probabilities[-1][p.index]:.1f} %, {p.frames} of {steps} frames, {p.gflops:.3g} GFLOPs'
 
-# %% ../nbs/32_predict.ipynb #1b20afa2
+# %% ../nbs/32_predict.ipynb #7b6d563e
 def main(run:Annotated[Path, tyro.conf.Positional], videos:Annotated[tuple[str,...], tyro.conf.Positional], budget:float|None=None, thresholds:tuple[float,...]|None=None,
-         criterion:Literal['softmax', 'logit']='softmax', json:bool=False, draw:Path|None=None, batch_size:int=16, workers:int|None=None, device:str|None=None,
+         criterion:Literal['softmax', 'logit']='softmax', json:bool=False, draw:Path|None=None, out:Path|None=None, batch_size:int=16, workers:int|None=None, device:str|None=None,
          mixed_precision:Literal['no', 'bf16', 'fp16']|None=None):
     """Name what is in videos, with as many frames of each as it needs.
 
@@ -272,6 +272,7 @@ def main(run:Annotated[Path, tyro.conf.Positional], videos:Annotated[tuple[str,.
         criterion: what these thresholds are compared with, the largest softmax entry or the largest logit
         json: a JSON object for each video, in one line
         draw: an mp4 that shows where it looked and when it was sure; for several videos a folder of such
+        out: a folder that gets a JSON line for each video; the same command goes on where it was stopped, and accelerate launch shares the videos out
         batch_size: videos computed together
         workers: threads that decode; not given: one a core, at most 8
         device: cpu or cuda; not given: the GPU if there is one
@@ -279,6 +280,7 @@ def main(run:Annotated[Path, tyro.conf.Positional], videos:Annotated[tuple[str,.
     """
     try:
         if not videos: raise ValueError('there is no video to look at; name files, folders or patterns, or - to read names from standard input')
+        if out: return _archive(json, draw, run, videos, out, budget, thresholds, criterion, batch_size, workers, device, mixed_precision)
         if device != 'cuda': prepare_cpu()
         failed = done = 0
         with Predictor(run_folder(run), budget, thresholds, criterion, batch_size, workers, device, mixed_precision) as predictor:
@@ -301,6 +303,14 @@ def main(run:Annotated[Path, tyro.conf.Positional], videos:Annotated[tuple[str,.
     if not done: print('adafocus.predict: no video was named', file=sys.stderr)
     if failed: print(f'adafocus.predict: {failed} of {done} videos could not be read', file=sys.stderr)
     if failed or not done: raise SystemExit(1)
+
+def _archive(json, draw, run, videos, out, *how):
+    if json or draw: raise ValueError(f'{"json" if json else "draw"} is given with out, which writes JSON lines into {out} and nothing else; one of them can be given')
+    from adafocus.archive import score_archive
+    if (found := score_archive(run, videos, out, *how)) is None: return
+    failed = sum(not read for read in found.values())
+    print(f'{out} holds {len(found)} videos' + (f', of which {failed} could not be read' if failed else ''), flush=True)
+    if failed: raise SystemExit(1)
 
 def _draw(prediction, path, predictor):
     from adafocus.show.draw import draw_prediction

@@ -84,11 +84,12 @@ def test_an_unreachable_shard_is_reported_and_the_others_are_read(eight):
 
 
 def test_shards_from_a_program(eight, tmp_path, monkeypatch):
-    "gs: is opened by gsutil; one of our own stands in for it, and then for one that hangs, and one that fails."
+    "gs: is opened by gsutil, s3: by aws; programs of our own stand in for them, and then for one that hangs, and one that fails."
     program = tmp_path/'gsutil'
-    program.write_text(f'#!/bin/sh\nexec cat {eight}/"${{2##*/}}"\n'); program.chmod(0o755)
+    for name, argument in (('gsutil', 2), ('aws', 3)):
+        (tmp_path/name).write_text(f'#!/bin/sh\nexec cat {eight}/"${{{argument}##*/}}"\n'); (tmp_path/name).chmod(0o755)
     monkeypatch.setenv('PATH', f'{tmp_path}:{os.environ["PATH"]}')
-    assert seen(open_shards('gs://bucket/val-{000000..000003}.tar')) == (list(range(20)), [])
+    for store in ('gs', 's3'): assert seen(open_shards(f'{store}://bucket/val-{{000000..000003}}.tar')) == (list(range(20)), [])
     program.write_text('#!/bin/sh\nsleep 60\n')
     with pytest.raises(OSError, match='nothing came for 1 seconds'): list(read_again('gs://bucket/val-000000.tar'))
     program.write_text('#!/bin/sh\nexit 3\n')
@@ -129,7 +130,13 @@ def test_a_hostile_shard_does_nothing_and_all_is_accounted_for(tiny, tmp_path, m
     assert len(told) == 6 and sum('no plain file' in t for t in told) == 4 and sum('leads out' in t for t in told) == 2
     told = []
     assert [s.key for s in read_samples('sparse.tar', told.append) if not s.problem] == ['after'] and 'huge.mp4' in told[0]
-    assert not canary.exists() and sorted(p.name for p in tmp_path.iterdir()) == ['evil.tar', 'sparse.tar']
+    with tarfile.open('endless.tar', 'w') as tar:                      # one that claims to have 2**80 bytes
+        info = tarfile.TarInfo('endless.mp4'); info.size = 1 << 80
+        tar.fileobj.write(info.tobuf(tarfile.GNU_FORMAT)); tar.offset += 512
+    with pytest.raises(OSError, match='claims to have'): list(read_again('endless.tar'))
+    for command in ('pipe:touch ', 'pipe://../../bin/touch ', 'file://'):
+        with pytest.raises(ValueError, match='is not read'): open_shards('evil.tar', f'{command}{canary}')
+    assert not canary.exists() and sorted(p.name for p in tmp_path.iterdir()) == ['endless.tar', 'evil.tar', 'sparse.tar']
 
 
 def test_a_shard_that_is_cut_anywhere_is_accounted_for(eight, tmp_path):
