@@ -239,7 +239,7 @@ def run_folder(source:str|Path)->Path:
     source = Path(source)
     return source.parent if source.name == 'model.safetensors' and (source.parent/'config.yaml').is_file() else source
 
-# %% ../nbs/20_config.ipynb #4cc92c10
+# %% ../nbs/20_config.ipynb #e3412c0b
 def _flags(cls): # by name, with their types
     found = {}
     for f in fields(cls):
@@ -271,16 +271,28 @@ def check_flags(args:list[str],        # a command line
 def _nearest(word, words, otherwise): return f'did you mean {near[0]}?' if (near := difflib.get_close_matches(word, words, 1)) else otherwise
 def _options(kind): return typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, type(int|str)) else (kind,)
 
+def _cast(text, kind):
+    "What a text stands for. ValueError where it cannot."
+    options = _options(kind)
+    if text == 'None' and type(None) in options: return None
+    for option in options:
+        if typing.get_origin(option) is Literal and text in typing.get_args(option): return text
+        if option is bool and text in ('True', 'False'): return text == 'True'
+        if option in (int, float, str):
+            try: return option(text)
+            except ValueError: pass
+    raise ValueError(text)
+
 def _reads_as(text, kind):
-    "Can a text stand for a value of this type?"
-    def one(option):
-        if typing.get_origin(option) is Literal: return text in typing.get_args(option)
-        if option is bool: return text in ('True', 'False')
-        if option is type(None): return text == 'None'
-        try: option(text)
-        except ValueError: return False
-        return True
-    return any(map(one, _options(kind)))
+    try: _cast(text, kind)
+    except ValueError: return False
+    return True
+
+def _with(config, values): # by flag
+    "A configuration with other values."
+    own = {f.name: values[flag] for f in fields(config) if not is_dataclass(getattr(config, f.name)) and (flag := f'--{f.name.replace("_", "-")}') in values}
+    groups = {f.name: _with(x, values) for f in fields(config) if is_dataclass(x := getattr(config, f.name))}
+    return replace(config, **own, **groups)
 
 _WORDS = {int: 'a whole number', float: 'a number', str: 'text', bool: 'True or False', type(None): 'None'}
 
@@ -289,13 +301,14 @@ def _literal_near(value, kind):
     names = [x for o in _options(kind) if typing.get_origin(o) is Literal for x in typing.get_args(o)]
     return f'; did you mean {near[0]}?' if (near := difflib.get_close_matches(value, names, 1)) else ''
 
-# %% ../nbs/20_config.ipynb #df9ab66c
+# %% ../nbs/20_config.ipynb #34b7b40c
 def parse_config(args:list[str],  # the command line without the program's name
                  prog:str,        # the program's name, for help
                 )->tuple[Config, Path|None, bool]: # the values, the run to go on with if there is one, and whether only to say what would be done
     "Read a training command line. Ends the program with status 2 and one clear sentence if it cannot be understood."
+    flags = {**_flags(Config), '--resume': str|None, '--dry-run': bool}
     try:
-        args = check_flags(args, {**_flags(Config), '--resume': str|None, '--dry-run': bool})
+        args = check_flags(args, flags)
         run, default = _start_from({name: _value_of(args, name) for name in ('--preset', '--data', '--resume', '--init', '--out')})
     except ValueError as e:
         print(f'{prog}: {e}', file=sys.stderr); raise SystemExit(2)
@@ -306,8 +319,11 @@ def parse_config(args:list[str],  # the command line without the program's name
             resume: the folder of an earlier run to go on with; auto: the run in --out, or without that the newest in runs, if there is one, else a new one
             dry_run: print model, costs, memory, steps and data, and end
         """
-        return config, dry_run
-    config, dry_run = tyro.cli(command, args=args, prog=prog, config=(tyro.conf.FlagConversionOff,))
+    if {'-h', '--help'} & {*args}: tyro.cli(command, args=args, prog=prog, config=(tyro.conf.FlagConversionOff,))     # prints it, and ends
+    try: config = _with(default, {flag: _cast(x, flags[flag]) for flag, x in zip(args[::2], args[1::2]) if flag not in ('--resume', '--dry-run')})
+    except ValueError as e:
+        print(f'{prog}: {e}', file=sys.stderr); raise SystemExit(2)
+    dry_run = _value_of(args, '--dry-run') == 'True'
     if run and (changed := sorted(_changes(default, config) - MAY_CHANGE - {'out' if _value_of(args, '--resume') == 'auto' else ''})):
         print(f'{prog}: {changed[0]} cannot be changed when a run goes on, here {run}; what can is {", ".join(sorted(MAY_CHANGE))}', file=sys.stderr)
         raise SystemExit(2)

@@ -100,12 +100,12 @@ class Progress:
         self.best, self.best_checkpoint = score, checkpoint_name(self.epoch, 0)
         return True
 
-# %% ../nbs/23_train.ipynb #5aaf559e
+# %% ../nbs/23_train.ipynb #7f7cb640
 class Training:
     "A run that is under way."
-    def __init__(self, config:Config, data:VideoData, accelerator:Accelerator, run:Path, resume:bool):
+    def __init__(self, config:Config, data:VideoData, accelerator:Accelerator, resume:bool):
         t, d, videos = config.train, config.data, len(data.train) + len(data.val)
-        self.config, self.data, self.accelerator, self.run, self.main = config, data, accelerator, run, accelerator.is_main_process
+        self.config, self.data, self.accelerator, self.main = config, data, accelerator, accelerator.is_main_process
         set_seed(config.seed)
         elsewhere = config.init or resume                        # where the weights come from, if from no pretraining
         model = AdaFocus(replace(config.model, weights='none', global_weights=None) if elsewhere else config.model)
@@ -119,7 +119,20 @@ class Training:
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
         self.step = TrainStep(self.model, self.optimizer, accelerator, config, self.feed.steps, frozen, self._name)
         self.at, self.bad, self.saved, self.rows = Progress(), BadVideos(d.max_bad_share*videos), time.monotonic(), 0
+
+    def begin(self, run:Path, resume:bool)->None: # the run's folder, which is this process's own
+        "Load where it was left, and write and say what comes before the first step."
+        self.run = run
         if resume: self._go_on()
+        if self.main:
+            if resume:
+                save_config(self.config, run/'config.yaml')
+                keep_lines(run/'metrics.jsonl', lambda line: line['epoch'] < self.at.epoch)
+                keep_lines(run/'steps.jsonl', lambda line: line['step'] <= self.steps_done)
+            write_line(run/'environment.jsonl', environment(self.accelerator))
+            if self.data.missing or self.data.bad: (run/'left_out.txt').write_text('\n'.join(describe_gaps(self.data, shown=10**9)) + '\n', encoding='utf-8', errors='backslashreplace')
+            print(_greeting(run, self.config, self.data, self.accelerator, self.anew) + (f'\ngoing on after {self.where()}' if resume else ''), flush=True)
+        start_trackers(self.accelerator, run, self.config, self.steps_done)
 
     def _go_on(self):
         "From the newest whole checkpoint, or from the beginning where there is none."
@@ -227,7 +240,7 @@ def _epoch_line(run, scores, val_seconds):
                 positions=scores.position_map().tolist(), videos=len(scores.numbers), left_out=len(run.bad.reasons), skipped_steps=at.skipped,
                 train_seconds=sum(at.seconds.values()), val_seconds=val_seconds, **{f'{part}_seconds': at.seconds.get(part, 0.) for part in PARTS})
 
-# %% ../nbs/23_train.ipynb #7f93c98c
+# %% ../nbs/23_train.ipynb #eb5074c8
 def train(config:Config,
           resume:Path|None=None,           # go on with the run in this folder
           accelerator:Accelerator|None=None,
@@ -242,24 +255,11 @@ def train(config:Config,
         with accelerator.local_main_process_first(): data = open_run_data(config)
         tell_gaps(data, config, quiet=not accelerator.is_main_process)
         config = replace(fit_to_data(config, data, accelerator.num_processes, accelerator.device.type), mixed_precision=accelerator.mixed_precision)
+        run = Training(config, data, accelerator, bool(resume))
         with own_run_folder(config, accelerator, resume) as folder:
-            run = Training(config, data, accelerator, folder, bool(resume))
-            _begin(run, resume)
+            run.begin(folder, bool(resume))
             with stop.must_wait(): _all_epochs(run, stop)
     return folder
-
-def _begin(run, resume):
-    "What is written and said before the first step."
-    accelerator, data, folder = run.accelerator, run.data, run.run
-    if run.main:
-        if resume:
-            save_config(run.config, folder/'config.yaml')
-            keep_lines(folder/'metrics.jsonl', lambda line: line['epoch'] < run.at.epoch)
-            keep_lines(folder/'steps.jsonl', lambda line: line['step'] <= run.steps_done)
-        write_line(folder/'environment.jsonl', environment(accelerator))
-        if data.missing or data.bad: (folder/'left_out.txt').write_text('\n'.join(describe_gaps(data, shown=10**9)) + '\n', encoding='utf-8', errors='backslashreplace')
-        print(_greeting(folder, run.config, data, accelerator, run.anew) + (f'\ngoing on after {run.where()}' if resume else ''), flush=True)
-    start_trackers(accelerator, folder, run.config, run.steps_done)
 
 def _all_epochs(run, stop):
     epochs = run.config.train.epochs

@@ -1,10 +1,15 @@
-"Which frames are taken, for any number of them."
+"Which frames are taken, for any number of them; and that nothing else decides what a sample is."
+import hashlib
 import json
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.data import DataLoader
 
+from adafocus.data.datasets import open_data
+from adafocus.data.loading import SampleConfig, VideoDataset, build_loader, collate
 from adafocus.data.sampling import frame_order, segment_indices
 from adafocus.data.transforms import View, crop_sizes, evaluation_view, training_view
 from adafocus.data.video import shown_size
@@ -64,3 +69,32 @@ def test_the_released_code_takes_the_same(beside):
 def test_what_a_decoder_has_made_smaller_is_not_resized_again(height, width):
     size = shown_size(height, width, 256)
     assert evaluation_view(size).resized == size == evaluation_view((height, width)).resized
+
+
+def hashes(loader, epochs=2):
+    "SHA-256 over pixels, labels, positions and numbers of all batches of some epochs, in order."
+    found = hashlib.sha256()
+    for epoch in range(epochs):
+        loader.sampler.set_epoch(epoch)
+        for batch in loader:
+            for name in ('frames', 'label', 'random_positions', 'number', 'frame_numbers'): found.update(batch[name].numpy().tobytes())
+    return found.hexdigest()
+
+
+def test_how_many_processes_load_changes_nothing(tiny):
+    "None to four, kept or not, with more or less in advance, forked or spawned."
+    data, config = open_data(str(tiny)), SampleConfig(num_frames=4, frame_size=96, resize=112)
+    first = hashes(build_loader(data.train, config, True, 5))
+    for workers in (1, 2, 4): assert hashes(build_loader(data.train, config, True, 5, workers)) == first
+    for more in (dict(prefetch_factor=4), dict(prefetch_factor=2, multiprocessing_context='spawn')):
+        loader = build_loader(data.train, config, True, 5)
+        assert hashes(DataLoader(loader.dataset, 5, sampler=loader.sampler, collate_fn=collate, drop_last=True, num_workers=2, **more)) == first
+    other = build_loader(data.train, replace(config, seed=1), True, 5)
+    assert hashes(other) != first
+
+
+def test_crops_and_positions_differ_from_video_to_video_and_from_epoch_to_epoch(tiny):
+    data, config = open_data(str(tiny)), SampleConfig(num_frames=4, frame_size=96, resize=112)
+    dataset = VideoDataset(data.train, config, True)
+    drawn = {(tuple(s['frame_numbers'].tolist()), tuple(s['random_positions'].flatten().tolist())) for s in (dataset[epoch, n] for epoch in range(4) for n in range(50))}
+    assert len(drawn) >= 190

@@ -2,6 +2,7 @@
 import json
 
 import pytest
+import torch
 from conftest import CPU, ONE_PROCESS, SMALL, TWO_PROCESSES, run
 
 from adafocus.config import load_config
@@ -20,12 +21,17 @@ def test_a_run_is_a_folder(trained, tiny):
     out, printed = trained
     files = {str(p.relative_to(out)) for p in out.rglob('*') if p.is_file()}
     assert {'config.yaml', 'metrics.jsonl', 'model.safetensors', 'evaluation.json', 'plots/policies.png', 'plots/patches.png', 'plots/training.png'} <= files
-    assert 'checkpoints/epoch-0001/state.json' in files
+    assert {f'checkpoints/epoch-0002-step-000000/{name}' for name in ('state.json', 'manifest.json', 'model.safetensors', 'optimizer.safetensors')} <= files
+    assert not [name for name in files if name.endswith(('.pkl', '.bin', '.pt', '.pth'))] and any('tfevents' in name for name in files)
+    environment = json.loads((out/'environment.jsonl').read_text())
+    assert environment['torch'] == torch.__version__.split('+')[0] and environment['device'] == 'cpu' and environment['device_name'] and len(environment['commit']) >= 40 and '--epochs' in environment['command']
+    steps = [json.loads(line) for line in (out/'steps.jsonl').open()]
+    assert steps[-1]['step'] == 10 and all(line[f'{part}_seconds'] >= 0 for line in steps for part in ('data', 'forward', 'backward', 'optimizer')) and steps[-1]['backward_seconds'] > 0
     lines = [json.loads(line) for line in (out/'metrics.jsonl').open()]
     assert [m['epoch'] for m in lines] == [0, 1] and all(m['videos'] == 20 and len(m['val']['accuracy']) == 8 for m in lines)
     config = load_config(out/'config.yaml')
     assert config.data.data == str(tiny) and config.train.epochs == 2 and len(config.classes) == 10
-    for word in ('learned', 'random', 'central', 'gaussian', 't=1', 't=8', 'centre inside', f'the run is in {out}'): assert word in printed
+    for word in ('  epoch     step', '1/2', '2/2', 'left', 'learned', 'random', 'central', 'gaussian', 't=1', 't=8', 'centre inside', f'the run is in {out}'): assert word in printed
 
 
 def test_evaluate_prints_the_same_again(trained):
@@ -69,18 +75,41 @@ def test_resume_goes_on(trained, tiny, tmp_path):
 @pytest.mark.parametrize('flags, says', [
     (('--data', '/nowhere'), '/nowhere is not a folder'),
     (('--preset', 'nedle'), 'mn2rn-p96, needle'),
-    (('--patch-sise', '32'), '--patch-size'),
+    (('--patch-sise', '32'), 'there is no --patch-sise; did you mean --patch-size?'),
     (('--epochs', '0'), 'epochs is 0; it must be at least 1'),
     (('--batch-size', '5000'), 'batch_size is 5000, but there are 50 videos'),
     (('--resume', '/nowhere'), 'it must be the folder of an earlier run'),
     (('--weights', 'IMAGENET1K_V1'), 'small_global has no pretrained weights'),
+    (('--epochs', 'many'), "--epochs is 'many'; it must be a whole number"),
+    (('--mixed-precision', 'bf61'), 'did you mean bf16?'),
+    (('--batch-size', '10', '--accumulate', '3'), 'it must be a multiple of 3, for 1 processes that compute their share in 3 parts'),
+    (('--sync-batch-norm',), 'which needs GPUs; this run is on cpu'),
+    (('--log-with', 'tensorbord'), 'it may be none, or of'),
+    (('--keep', '0'), 'keep is 0; it must be at least 1'),
+    (('train.csv',), "'train.csv' does not belong to a flag"),
 ])
 def test_a_wrong_argument_is_one_clear_sentence(flags, says, tiny, tmp_path):
     data = () if '--data' in flags or '--resume' in flags else ('--data', tiny)
     out = () if '--resume' in flags else ('--out', tmp_path/'run')
     done = run('python', '-m', 'adafocus.train', *data, *out, *flags)
-    assert done.returncode == 2 and says in ' '.join(done.stderr.replace('│', ' ').split()) and 'Traceback' not in done.stderr
+    assert done.returncode == 2 and says in done.stderr and 'Traceback' not in done.stderr
+    assert len([line for line in done.stderr.splitlines() if line.startswith('adafocus.train: ')]) == 1
     assert not (tmp_path/'run').exists()
+
+
+def test_a_dry_run_says_what_would_be_done_and_writes_nothing(tiny, tmp_path):
+    done = run('python', '-m', 'adafocus.train', '--data', tiny, '--out', tmp_path/'run', *SMALL, '--dry-run')
+    assert done.returncode == 0 and not (tmp_path/'run').exists(), done.stderr
+    for word in ('model', 'parameters', 'GFLOPs a video', '50 videos to train on, 20 to evaluate on', '5 an epoch, 60 in 12 epochs', 'GB a process', 'checkpoint'): assert word in done.stdout
+
+
+def test_compiled_in_parts_clipped_and_frozen(tiny, tmp_path):
+    "All that is there for speed and memory, in one epoch, and then gone on with."
+    flags = '--compile', '--accumulate', 2, '--clip-norm', 5, '--freeze-batch-norm', 'partial', '--mixed-precision', 'bf16', '--workers', 2
+    done = run('python', '-m', 'adafocus.train', '--data', tiny, '--out', tmp_path/'run', *SMALL, '--epochs', 1, *flags, timeout=600)
+    assert done.returncode == 0, done.stderr
+    done = run('python', '-m', 'adafocus.train', '--resume', tmp_path/'run', '--epochs', 2, '--compile', 'False')
+    assert done.returncode == 0 and 'going on after 1 epochs' in done.stdout and [json.loads(line)['epoch'] for line in (tmp_path/'run'/'metrics.jsonl').open()] == [0, 1], done.stderr
 
 
 def test_an_occupied_folder_is_left_alone(tiny, tmp_path):
