@@ -63,7 +63,7 @@ def _own_folder(folder): # ValueError for one that holds something else
     if not (folder/'archive.json').exists() and any(p.name not in ('.lock', '.archive.json.partial') for p in folder.iterdir()):
         raise ValueError(f'out is {folder}, which is not empty and holds no archive.json; it must be a new folder, or one that this command has begun')
 
-# %% ../nbs/38_archive.ipynb #6e3939c2
+# %% ../nbs/38_archive.ipynb #355d5d58
 def _todo(names, folder): # paths that have no line yet, each once, in the order in which they are named
     paths = []
     for path in find_videos(names):
@@ -90,6 +90,7 @@ def _write(predictor, paths, file, bar): # a line for each
         file.write(json.dumps(found.as_dict(), allow_nan=False) + '\n'); file.flush()
         bar.update()
 
+# %% ../nbs/38_archive.ipynb #edda6f96
 def score_archive(run:str|Path,                   # a run's folder
                   videos:Iterable[str],           # files, folders, patterns; - for names on standard input of the main process
                   out:str|Path,                   # the archive's folder: new, or one that was begun so

@@ -72,7 +72,7 @@ def throughput_table(found:dict[str,list[float]]  # of `throughput`, the one to 
         lines.append(f'{name:12}{np.median(rates):10.2f}{np.median(ratios):8.2f}{between:>16}{cost:10.2f}{count(preset(base).model).total()/cost:13.2f}')
     return '\n'.join(lines)
 
-# %% ../nbs/24_bench_models.ipynb #c39db1ab
+# %% ../nbs/24_bench_models.ipynb #444e6fc3
 PARTS = 'glance (f_G)', 'decide (policy)', 'crop', 'look (f_L)', 'recognise (f_C, heads)', 'backward'
 
 class _Seams:
@@ -100,6 +100,7 @@ def _pass(model, frames, positions, seams): # the model's `forward`, with a mark
         outputs.append(model.recognise(e_G, e_L, at)); seams.mark('recognise (f_C, heads)')
     return tuple(outputs) if model.training else outputs[0]
 
+# %% ../nbs/24_bench_models.ipynb #89bd6df7
 def measure_parts(config:ModelConfig,   # one position a frame, patches cut from the frames that are glanced at
                   batch:int=4,          # videos
                   device:str='cpu',     # or cuda

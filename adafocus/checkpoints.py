@@ -73,7 +73,7 @@ def damage(folder:str|Path)->str|None: # None: it is whole
     except OSError as e: return f'{e.filename or folder} cannot be read ({e.strerror})'
     except (ValueError, KeyError, TypeError, AttributeError): return f'{folder/"manifest.json"} is not as it was written'
 
-# %% ../nbs/22_checkpoints.ipynb #eb112301
+# %% ../nbs/22_checkpoints.ipynb #89e0659a
 class CheckpointError(RuntimeError): "A checkpoint could not be written; the one before it is as it was."
 
 def save_checkpoint(accelerator:Accelerator,
@@ -115,6 +115,7 @@ def _write(accelerator, model, optimizer, run, name, state):
     os.rename(partial, run/'checkpoints'/name)
     _flush(run/'checkpoints')
 
+# %% ../nbs/22_checkpoints.ipynb #ccf8b173
 def _flush(path): # to the disk
     handle = os.open(path, os.O_RDONLY)
     try: os.fsync(handle)

@@ -239,7 +239,7 @@ def run_folder(source:str|Path)->Path:
     source = Path(source)
     return source.parent if source.name == 'model.safetensors' and (source.parent/'config.yaml').is_file() else source
 
-# %% ../nbs/20_config.ipynb #e3412c0b
+# %% ../nbs/20_config.ipynb #d8d9dfef
 def _flags(cls): # by name, with their types
     found = {}
     for f in fields(cls):
@@ -271,6 +271,7 @@ def check_flags(args:list[str],        # a command line
 def _nearest(word, words, otherwise): return f'did you mean {near[0]}?' if (near := difflib.get_close_matches(word, words, 1)) else otherwise
 def _options(kind): return typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, type(int|str)) else (kind,)
 
+# %% ../nbs/20_config.ipynb #6331b5d6
 def _cast(text, kind):
     "What a text stands for. ValueError where it cannot."
     options = _options(kind)
@@ -301,7 +302,7 @@ def _literal_near(value, kind):
     names = [x for o in _options(kind) if typing.get_origin(o) is Literal for x in typing.get_args(o)]
     return f'; did you mean {near[0]}?' if (near := difflib.get_close_matches(value, names, 1)) else ''
 
-# %% ../nbs/20_config.ipynb #34b7b40c
+# %% ../nbs/20_config.ipynb #7a01eb6c
 def parse_config(args:list[str],  # the command line without the program's name
                  prog:str,        # the program's name, for help
                 )->tuple[Config, Path|None, bool]: # the values, the run to go on with if there is one, and whether only to say what would be done
@@ -348,6 +349,7 @@ def newest_run(out:str|None)->Path|None: # None: there is none
     if out: return Path(out) if (Path(out)/'config.yaml').is_file() else None
     return max((p.parent for p in Path('runs').glob('*/config.yaml') if (p.parent/'checkpoints').is_dir()), key=lambda run: (run/'checkpoints').stat().st_mtime, default=None)
 
+# %% ../nbs/20_config.ipynb #2e68b828
 PRESET_OF_DATA = dict(needle='needle', minikinetics='mn2rn-p128-minikinetics', somethingv1='tsm-p128', somethingv2='tsm-p128', jester='tsm-p128')
 
 MAY_CHANGE = {'epochs', 'data', 'manifest', 'workers', 'cache_mb', 'max_bad_share', 'skip_bad', 'decoder', 'decode_timeout', 'augment_on', 'mixed_precision',

@@ -258,7 +258,7 @@ def line_of(p:Prediction, steps:int)->str:
     "A prediction for a person to read."
     return f'{_shown(p.path)}: {p.label} {100*p.probabilities[-1][p.index]:.1f} %, {p.frames} of {steps} frames, {p.gflops:.3g} GFLOPs'
 
-# %% ../nbs/32_predict.ipynb #7b6d563e
+# %% ../nbs/32_predict.ipynb #f0aea271
 def main(run:Annotated[Path, tyro.conf.Positional], videos:Annotated[tuple[str,...], tyro.conf.Positional], budget:float|None=None, thresholds:tuple[float,...]|None=None,
          criterion:Literal['softmax', 'logit']='softmax', json:bool=False, draw:Path|None=None, out:Path|None=None, batch_size:int=16, workers:int|None=None, device:str|None=None,
          mixed_precision:Literal['no', 'bf16', 'fp16']|None=None):
@@ -304,6 +304,7 @@ def main(run:Annotated[Path, tyro.conf.Positional], videos:Annotated[tuple[str,.
     if failed: print(f'adafocus.predict: {failed} of {done} videos could not be read', file=sys.stderr)
     if failed or not done: raise SystemExit(1)
 
+# %% ../nbs/32_predict.ipynb #2d35c0ed
 def _archive(json, draw, run, videos, out, *how):
     if json or draw: raise ValueError(f'{"json" if json else "draw"} is given with out, which writes JSON lines into {out} and nothing else; one of them can be given')
     from adafocus.archive import score_archive

@@ -55,15 +55,13 @@ class BadVideos:
             raise VideosUnreadable(f'{len(self.reasons)} videos could not be read, more than --max-bad-share allows '
                                    f'({self.allowed:g}); the last: {list(self.reasons.values())[-1]}')
 
-# %% ../nbs/22_steps.ipynb #f7d26fe9
+# %% ../nbs/22_steps.ipynb #2cef0f31
 class LossNotFinite(RuntimeError): "A loss or gradient became infinite or not a number; the weights are as before that step."
-
-SKIPS = 10           # steps in a row that may be left out
 
 def _number(*seed): return int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> 1)
 
-class TrainStep:
-    "Takes steps of training. The state of the model changes in whole steps only, whatever is raised."
+class _StepParts:
+    "What a step is made of."
     def __init__(self, model:nn.Module,              # prepared, as is
                  optimizer:torch.optim.Optimizer,
                  accelerator:Accelerator,
@@ -82,6 +80,31 @@ class TrainStep:
         self.model.train()
         for m in self.frozen: m.eval()
 
+    def _part(self, batch, last):
+        c = self.config
+        self.watch.begin()
+        with nullcontext() if last else self.accelerator.no_sync(self.model):
+            outputs = self.model(*model_inputs(batch, c.model.frame_size), random_positions=batch['random_positions'])
+            loss, terms = adafocus_loss(outputs, batch['label'], c.model.auxiliary_supervision)
+            self.watch.lap('forward')
+            self.accelerator.backward(loss/c.train.accumulate)
+        self.watch.lap('backward')
+        right = (outputs[0].logits[:, -1].argmax(-1) == batch['label']).float().mean()
+        values = dict(terms, loss=loss, accuracy=right)
+        return list(values), torch.stack([x.detach() for x in values.values()]).double()
+
+    def _gradient_finite(self):
+        "A tensor; clips on the way. With fp16, which scales gradients, GradScaler sees to it."
+        params = [p for group in self.optimizer.param_groups for p in group['params'] if p.grad is not None]
+        norm = self.accelerator.clip_grad_norm_(params, self.config.train.clip_norm) if self.config.train.clip_norm else None
+        if self.accelerator.scaler: return torch.tensor(True, device=self.accelerator.device)
+        return (torch.nn.utils.get_total_norm([p.grad for p in params]) if norm is None else norm).isfinite()
+
+# %% ../nbs/22_steps.ipynb #cbcf91c1
+SKIPS = 10           # steps in a row that may be left out
+
+class TrainStep(_StepParts):
+    "Takes steps of training. The state of the model changes in whole steps only, whatever is raised."
     def __call__(self, batches:Iterator[dict],       # of this process; as many are taken as a step has parts
                  epoch:int, step:int,
                  wishes:Callable[[],tuple[bool,...]]=tuple,   # of this process, asked for at the end of the step
@@ -112,26 +135,6 @@ class TrainStep:
         self.in_a_row = self.in_a_row + 1 if wrong or self.optimizer.step_was_skipped else 0
         if wrong: self._refuse(found[names.index('loss')], epoch, step, seen)
         return dict(zip(names, found)) if done else None, [x > 0 for x in found[len(names):]]
-
-    def _part(self, batch, last):
-        c = self.config
-        self.watch.begin()
-        with nullcontext() if last else self.accelerator.no_sync(self.model):
-            outputs = self.model(*model_inputs(batch, c.model.frame_size), random_positions=batch['random_positions'])
-            loss, terms = adafocus_loss(outputs, batch['label'], c.model.auxiliary_supervision)
-            self.watch.lap('forward')
-            self.accelerator.backward(loss/c.train.accumulate)
-        self.watch.lap('backward')
-        right = (outputs[0].logits[:, -1].argmax(-1) == batch['label']).float().mean()
-        values = dict(terms, loss=loss, accuracy=right)
-        return list(values), torch.stack([x.detach() for x in values.values()]).double()
-
-    def _gradient_finite(self):
-        "A tensor; clips on the way. With fp16, which scales gradients, GradScaler sees to it."
-        params = [p for group in self.optimizer.param_groups for p in group['params'] if p.grad is not None]
-        norm = self.accelerator.clip_grad_norm_(params, self.config.train.clip_norm) if self.config.train.clip_norm else None
-        if self.accelerator.scaler: return torch.tensor(True, device=self.accelerator.device)
-        return (torch.nn.utils.get_total_norm([p.grad for p in params]) if norm is None else norm).isfinite()
 
     def _tell_all(self, means, gradient_finite, wishes):
         "Means over all processes, how many have each wish, and how many have seen something that is not finite; as numbers."

@@ -100,9 +100,9 @@ class Progress:
         self.best, self.best_checkpoint = score, checkpoint_name(self.epoch, 0)
         return True
 
-# %% ../nbs/23_train.ipynb #7f7cb640
-class Training:
-    "A run that is under way."
+# %% ../nbs/23_train.ipynb #d063cd19
+class _Prepared:
+    "All parts of a run."
     def __init__(self, config:Config, data:VideoData, accelerator:Accelerator, resume:bool):
         t, d, videos = config.train, config.data, len(data.train) + len(data.val)
         self.config, self.data, self.accelerator, self.main = config, data, accelerator, accelerator.is_main_process
@@ -151,6 +151,9 @@ class Training:
             raise ValueError(f'{folder} lies in the middle of an epoch in which shards were dealt to {was}; it can only go on with the same')
         if self.at.step > self.feed.steps: raise ValueError(f'{folder} is {self.at.step} steps into an epoch; the data now has {self.feed.steps}, and cannot be what it was trained on')
 
+# %% ../nbs/23_train.ipynb #da908091
+class Training(_Prepared):
+    "A run that is under way."
     def _name(self, number):
         "What a training video is called."
         videos = self.data.train

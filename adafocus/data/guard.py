@@ -64,7 +64,7 @@ class _Server:
         if wrong := next((line for line in said.splitlines() if _COMPLAINTS.search(line)), None):
             raise VideoError(f'{path}: its frames are damaged ({wrong.decode(errors="replace").split("] ")[-1].strip()[:200]})')
 
-# %% ../../nbs/09_guard.ipynb #2fe1cee5
+# %% ../../nbs/09_guard.ipynb #71445bc0
 def _decode_all(path, tell):
     "What is found when every frame of a video is decoded, as numbers; `tell` is called with each frame's number."
     decoded = damaged = good = 0
@@ -95,6 +95,7 @@ def _limit_memory(limit_mb):
         has = int(Path('/proc/self/statm').read_text().split()[0])*resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (has + (limit_mb << 20), resource.RLIM_INFINITY))
 
+# %% ../../nbs/09_guard.ipynb #a3b50901
 def follow_parent(number:int=signal.SIGKILL)->None: # a signal
     "Get this signal when the process that started this one is gone. Linux only."
     if sys.platform == 'linux': ctypes.CDLL(None).prctl(1, number)

@@ -63,7 +63,7 @@ def open_url(url:str): # a binary file to read from
     try: return _Piped(wds.gopen(url, 'rb'))
     except ValueError as e: raise OSError(str(e)) from None
 
-# %% ../../nbs/17_shards.ipynb #71079938
+# %% ../../nbs/17_shards.ipynb #e2a33a9d
 MAX_MEMBER = 2 << 30       # bytes of a video
 MAX_NOTE = 1 << 20         # bytes of a json
 _ABSURD = 1 << 36
@@ -103,6 +103,7 @@ def read_samples(url:str,
             else: parts[suffix] = tar.extractfile(info).read()
         if key is not None: yield _sample(key, parts, seen)
 
+# %% ../../nbs/17_shards.ipynb #12a51261
 def _sample(key, parts, seen):
     "One sample of its members."
     again, videos = key in seen, [s for s in parts if f'.{s}' in VIDEO_SUFFIXES]
@@ -134,7 +135,7 @@ def read_again(url:str, tell:Callable[[str],None]=lambda problem: None)->Iterato
         except BREAKS as e: why = ' '.join(str(e).split())[:200] or type(e).__name__
     raise OSError(f'{url}: could not be read in {TRIES} tries, {given} samples came ({why})')
 
-# %% ../../nbs/17_shards.ipynb #eceb2ca2
+# %% ../../nbs/17_shards.ipynb #445245ee
 def _plan(data, shard_mb, shards, seed):
     "Which videos go into which shard."
     plan = {}
@@ -159,6 +160,7 @@ def _write_shard(path, videos, data, root):
         f.flush(); os.fsync(f.fileno())
     os.replace(partial, path)
 
+# %% ../../nbs/17_shards.ipynb #3ad6b0aa
 def write_shards(data:VideoData,
                  out:str|Path,
                  root:str|Path='.',       # names in the shards are relative to this
@@ -253,7 +255,7 @@ def open_shards(spec:str,                  # as after wds:
     if not len(lists[1]): raise ValueError(f'{path} names no shard to evaluate on; one must have the split val')
     return VideoData(index['classes'], *lists, index['several'], index['mirror'])
 
-# %% ../../nbs/17_shards.ipynb #38b3387f
+# %% ../../nbs/17_shards.ipynb #4f2a138c
 def index_shards(spec:str, workers:int=4, progress:bool=True)->tuple[dict, list[str]]: # an index, and what is wrong in the shards
     "Look into shards that have no index. ValueError where they hold no video to train on, or none to evaluate on."
     urls, wrong = shard_urls(spec), []
@@ -277,6 +279,7 @@ def index_shards(spec:str, workers:int=4, progress:bool=True)->tuple[dict, list[
         if not any(s['split'] == split and s['videos'] for s, *_ in found): raise ValueError(f'wds:{spec} holds no video with the split {split}; a sample says it in its json, or a shard in its name')
     return dict(format=1, classes=classes, several=most > 1, mirror=True, most_labels=most, shards=[s for s, *_ in found]), wrong
 
+# %% ../../nbs/17_shards.ipynb #1e82aa7a
 def main(data:Annotated[str, tyro.conf.Positional], out:Annotated[Path, tyro.conf.Positional], shard_mb:int=500, shards:int|None=None, val_share:float=.2,
          seed:int=0, manifest:str|None=None, workers:int=4):
     """Write videos as shards for --data wds:..., or the index of shards that have none.

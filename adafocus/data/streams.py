@@ -49,10 +49,62 @@ def epoch_batches(videos:list[list[int]],  # for each process and stream
     if training: return min(v//batch_size*workers + w for process in videos for w, v in enumerate(process))
     return max(((-(-v//batch_size) - 1)*workers + w + 1 for process in videos for w, v in enumerate(process) if v), default=0)
 
-# %% ../../nbs/18_streams.ipynb #85544cf7
+# %% ../../nbs/18_streams.ipynb #03656f4e
 POOL = 64            # encoded videos to draw from
 
-class ShardStreams(_SampleMaker, IterableDataset):
+def _shuffled(samples, rng):
+    "In another order, with few in memory at a time."
+    pool = []
+    for s in samples:
+        pool.append(s)
+        if len(pool) == POOL: yield pool.pop(int(rng.integers(POOL)))
+    while pool: yield pool.pop(int(rng.integers(len(pool))))
+
+class _Folder:
+    "A folder in memory, if there is such a thing."
+    def __enter__(self):
+        memory = '/dev/shm' if os.access('/dev/shm', os.W_OK) and shutil.disk_usage('/dev/shm').free > 4 << 30 else None
+        self.folder = tempfile.TemporaryDirectory(prefix='adafocus-', dir=memory, ignore_cleanup_errors=True)
+        return Path(self.folder.name)
+    def __exit__(self, *_): self.folder.cleanup()
+
+class _ShardReader(_SampleMaker):
+    "From shards to samples."
+    def _drawn(self, shard, epoch, failures, skip, lost):
+        "(number, sample) of a shard in the order of this epoch, without the first few."
+        tell = lambda problem: failures.append((problem, problem))
+        def counted():
+            count = -1
+            try:
+                for count, s in enumerate(read_again(shard.url, tell)):
+                    if count < shard.videos: yield shard.first + count, s
+                if count + 1 != shard.videos: tell(f'{shard.url} has {count + 1} samples; its index says {shard.videos}')
+            except OSError as e:
+                lost.add(shard)
+                failures.append((shard.url, f'{e}; {shard.videos - count - 1} of its videos are lost'))
+        drawn = _shuffled(counted(), np.random.default_rng([self.config.seed, epoch, 2, shard.first])) if self.training else counted()
+        for k, found in enumerate(drawn):
+            if k >= skip: yield found
+
+    def _made(self, shard, number, s, epoch, folder, failures):
+        "A sample; None for one of training that cannot be used."
+        c, where, rng = self.config, f'{shard.url}#{s.key}', np.random.default_rng([self.config.seed, epoch, number])
+        path = folder/f'{number}{s.suffix}'
+        try:
+            if s.problem: raise VideoError(f'{where}: {s.problem}')
+            if unknown := [name for name in s.labels if name not in self.numbers]: raise VideoError(f'{where}: its label {unknown[0]!r} is not in the index')
+            path.write_bytes(s.video)
+            video = Video(path, tuple(dict.fromkeys(self.numbers[name] for name in s.labels))[:self.most_labels], s.frames)
+            frames, at = sampled_frames(video, lambda length: self._pick(length, rng), c)
+            view = training_view(frames.shape[1:3], rng, c.flip) if self.training and c.augment else evaluation_view(frames.shape[1:3], c.resize, c.frame_size)
+            return self._fields(video, number, frames, view, at, rng)
+        except VideoError as e:
+            failures.append((where, str(e).replace(str(path), where)))
+            return None if self.training else self._empty(Video(path, (0,)), number)
+        finally: path.unlink(missing_ok=True)
+
+# %% ../../nbs/18_streams.ipynb #ea5d271e
+class ShardStreams(_ShardReader, IterableDataset):
     "Whole batches of one process, from shards. `set_epoch` says which come next."
     def __init__(self,
                  videos:ShardList,
@@ -104,55 +156,7 @@ class ShardStreams(_SampleMaker, IterableDataset):
             while not self.training: yield dict(self._empty(Video(Path('.'), (0,)), 0), failures=failures[:]); failures.clear()
             if turn and not given: raise VideoError(f'none of the videos in {", ".join(s.url for s in shards)} could be read' + (f'; the last: {failures[-1][1]}' if failures else ''))
 
-    def _drawn(self, shard, epoch, failures, skip, lost):
-        "(number, sample) of a shard in the order of this epoch, without the first few."
-        tell = lambda problem: failures.append((problem, problem))
-        def counted():
-            count = -1
-            try:
-                for count, s in enumerate(read_again(shard.url, tell)):
-                    if count < shard.videos: yield shard.first + count, s
-                if count + 1 != shard.videos: tell(f'{shard.url} has {count + 1} samples; its index says {shard.videos}')
-            except OSError as e:
-                lost.add(shard)
-                failures.append((shard.url, f'{e}; {shard.videos - count - 1} of its videos are lost'))
-        drawn = _shuffled(counted(), np.random.default_rng([self.config.seed, epoch, 2, shard.first])) if self.training else counted()
-        for k, found in enumerate(drawn):
-            if k >= skip: yield found
-
-    def _made(self, shard, number, s, epoch, folder, failures):
-        "A sample; None for one of training that cannot be used."
-        c, where, rng = self.config, f'{shard.url}#{s.key}', np.random.default_rng([self.config.seed, epoch, number])
-        path = folder/f'{number}{s.suffix}'
-        try:
-            if s.problem: raise VideoError(f'{where}: {s.problem}')
-            if unknown := [name for name in s.labels if name not in self.numbers]: raise VideoError(f'{where}: its label {unknown[0]!r} is not in the index')
-            path.write_bytes(s.video)
-            video = Video(path, tuple(dict.fromkeys(self.numbers[name] for name in s.labels))[:self.most_labels], s.frames)
-            frames, at = sampled_frames(video, lambda length: self._pick(length, rng), c)
-            view = training_view(frames.shape[1:3], rng, c.flip) if self.training and c.augment else evaluation_view(frames.shape[1:3], c.resize, c.frame_size)
-            return self._fields(video, number, frames, view, at, rng)
-        except VideoError as e:
-            failures.append((where, str(e).replace(str(path), where)))
-            return None if self.training else self._empty(Video(path, (0,)), number)
-        finally: path.unlink(missing_ok=True)
-
-def _shuffled(samples, rng):
-    "In another order, with few in memory at a time."
-    pool = []
-    for s in samples:
-        pool.append(s)
-        if len(pool) == POOL: yield pool.pop(int(rng.integers(POOL)))
-    while pool: yield pool.pop(int(rng.integers(len(pool))))
-
-class _Folder:
-    "A folder in memory, if there is such a thing."
-    def __enter__(self):
-        memory = '/dev/shm' if os.access('/dev/shm', os.W_OK) and shutil.disk_usage('/dev/shm').free > 4 << 30 else None
-        self.folder = tempfile.TemporaryDirectory(prefix='adafocus-', dir=memory, ignore_cleanup_errors=True)
-        return Path(self.folder.name)
-    def __exit__(self, *_): self.folder.cleanup()
-
+# %% ../../nbs/18_streams.ipynb #5df605d5
 def build_shard_loader(videos:ShardList, config:SampleConfig, training:bool, batch_size:int, workers:int=0, rank:int=0, processes:int=1)->DataLoader: # as of ShardStreams
     "Batches of videos from shards. ValueError where there are too few shards, or the decoder cannot be used."
     check_decoder(config.decoder)
