@@ -100,7 +100,7 @@ class _StepParts:
         if self.accelerator.scaler: return torch.tensor(True, device=self.accelerator.device)
         return (torch.nn.utils.get_total_norm([p.grad for p in params]) if norm is None else norm).isfinite()
 
-# %% ../nbs/22_steps.ipynb #cbcf91c1
+# %% ../nbs/22_steps.ipynb #6ef64201
 SKIPS = 10           # steps in a row that may be left out
 
 class TrainStep(_StepParts):
@@ -120,7 +120,7 @@ class TrainStep(_StepParts):
                 batch = next(batches)
                 self.watch.waited(time.perf_counter() - begin)
                 if bad: bad.note(batch['failures'])
-                seen += [self.name(n) for n in batch['number'].tolist()]
+                seen.append(batch['number'])
                 torch.manual_seed(_number(self.config.seed, epoch, step, part, self.accelerator.process_index))    # of dropout; only now, since a loader draws when it begins
                 names, values = self._part(batch, last=part == t.accumulate - 1)
                 means = means + values/t.accumulate
@@ -143,7 +143,7 @@ class TrainStep(_StepParts):
         return self.accelerator.reduce(told, 'sum').tolist()
 
     def _refuse(self, loss, epoch, step, seen):
-        seen, t = gather_object(seen), self.config.train
+        seen, t = gather_object([self.name(n) for numbers in seen for n in numbers.tolist()]), self.config.train
         what = f'the {f"loss is {loss}" if not math.isfinite(loss) else "gradient is not finite"} in epoch {epoch + 1}, step {step + 1}'
         which = f'the batch was {", ".join(seen)}'
         if t.non_finite == 'stop' or self.in_a_row >= SKIPS:
