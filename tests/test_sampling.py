@@ -1,6 +1,7 @@
 "Which frames are taken, for any number of them; and that nothing else decides what a sample is."
 import hashlib
 import json
+import multiprocessing
 from dataclasses import replace
 
 import numpy as np
@@ -91,6 +92,23 @@ def test_how_many_processes_load_changes_nothing(tiny):
         assert hashes(DataLoader(loader.dataset, 5, sampler=loader.sampler, collate_fn=collate, drop_last=True, num_workers=2, **more)) == first
     other = build_loader(data.train, replace(config, seed=1), True, 5)
     assert hashes(other) != first
+
+
+def _load(path):
+    data = open_data(path)
+    loader = build_loader(data.train, SampleConfig(num_frames=2, frame_size=96, resize=112), True, 5, 2)
+    next(iter(loader)); keep.append(loader)
+
+
+keep = []                            # so that nothing but the process's end ends the loading processes
+
+
+def test_a_process_that_loads_ends_and_its_loading_processes_with_it(tiny):
+    "Also one that is itself a child of multiprocessing, whose end is another one than Python's."
+    process = multiprocessing.get_context('fork').Process(target=_load, args=(str(tiny),))
+    process.start(); process.join(60)
+    try: assert process.exitcode == 0
+    finally: process.kill()
 
 
 def test_crops_and_positions_differ_from_video_to_video_and_from_epoch_to_epoch(tiny):

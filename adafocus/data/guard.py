@@ -6,8 +6,8 @@
 __all__ = ['DecoderDied', 'keep_memory', 'follow_parent', 'serve_parent', 'end_children', 'end_children_at_exit', 'DecodeProcess',
            'GuardedReader', 'open_guarded']
 
-# %% ../../nbs/09_guard.ipynb #7e19a95d
-import atexit, ctypes, json, math, mmap, multiprocessing.util, os, re, select, signal, subprocess, sys, tempfile, threading, time
+# %% ../../nbs/09_guard.ipynb #07d9fee1
+import ctypes, json, math, mmap, multiprocessing.util, os, re, select, signal, subprocess, sys, tempfile, threading, time
 from functools import cache
 from pathlib import Path
 import numpy as np
@@ -95,7 +95,7 @@ def _limit_memory(limit_mb):
         has = int(Path('/proc/self/statm').read_text().split()[0])*resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (has + (limit_mb << 20), resource.RLIM_INFINITY))
 
-# %% ../../nbs/09_guard.ipynb #a3b50901
+# %% ../../nbs/09_guard.ipynb #cb7a8f16
 def follow_parent(number:int=signal.SIGKILL)->None: # a signal
     "Get this signal when the process that started this one is gone. Linux only."
     if sys.platform == 'linux': ctypes.CDLL(None).prctl(1, number)
@@ -111,10 +111,12 @@ def end_children()->None:
     for child in multiprocessing.active_children():
         if child.daemon: child.kill()
 
-@cache
 def end_children_at_exit()->None:
-    "Have it done when Python ends, before multiprocessing sends its SIGTERM and waits."
-    atexit.register(end_children)
+    "Have it done when this process ends, before multiprocessing sends its SIGTERM and waits."
+    _at_exit(os.getpid())
+
+@cache
+def _at_exit(process): multiprocessing.util.Finalize(None, end_children, exitpriority=100)
 
 def _serve(requests, answers, memory, log, limit_mb):
     "The decoding process: until the one that asks is gone."
