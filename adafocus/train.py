@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['EXPECTED', 'fit_to_data', 'Progress', 'Training', 'train_epoch', 'score_epoch', 'end_epoch', 'train', 'main']
 
-# %% ../nbs/23_train.ipynb #32a688cc
+# %% ../nbs/23_train.ipynb #749a74df
 import os, sys, time
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object, set_seed
 from torch import nn
 from tqdm.auto import tqdm
-from .checkpoints import CheckpointError, checkpoint_name, find_checkpoint, load_checkpoint, save_checkpoint
+from .checkpoints import CheckpointError, checkpoint_name, checkpoints, find_checkpoint, load_checkpoint, save_checkpoint
 from .config import Config, load_config, parse_config, run_folder, save_config
 from .data.datasets import VideoData, describe_gaps
 from .data.files import VideoError
@@ -100,14 +100,14 @@ class Progress:
         self.best, self.best_checkpoint = score, checkpoint_name(self.epoch, 0)
         return True
 
-# %% ../nbs/23_train.ipynb #d063cd19
+# %% ../nbs/23_train.ipynb #cc33cb91
 class _Prepared:
     "All parts of a run."
     def __init__(self, config:Config, data:VideoData, accelerator:Accelerator, resume:bool):
         t, d, videos = config.train, config.data, len(data.train) + len(data.val)
         self.config, self.data, self.accelerator, self.main = config, data, accelerator, accelerator.is_main_process
         set_seed(config.seed)
-        elsewhere = config.init or resume                        # where the weights come from, if from no pretraining
+        elsewhere = config.init or resume                        # where the weights come from, if from no pretraining; resume: from a checkpoint
         model = AdaFocus(replace(config.model, weights='none', global_weights=None) if elsewhere else config.model)
         if t.sync_batch_norm: model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         model = model.to(memory_format=torch.channels_last)
@@ -179,11 +179,11 @@ class Training(_Prepared):
         c, done = self.config, self.at.step + 1
         return self.main and bool(c.save_steps and done % c.save_steps == 0 or c.save_minutes and time.monotonic() - self.saved > 60*c.save_minutes)
 
-# %% ../nbs/23_train.ipynb #9b080050
+# %% ../nbs/23_train.ipynb #c70abe21
 def train_epoch(run:Training, stop:StopSignals, bar:tqdm)->None:
     "The rest of an epoch's steps. Raises Stopped after a step at which all processes have heard of it."
     at, c, alone = run.at, run.config, run.accelerator.num_processes == 1
-    batches, logged, begin, first = stop.over(run.feed.epoch(at.epoch, at.step), alone), {}, time.perf_counter(), at.step
+    batches, begin, first = stop.over(run.feed.epoch(at.epoch, at.step), alone), time.perf_counter(), at.step
     run.step.begin()
     bar.set_description(f'epoch {at.epoch + 1}/{c.train.epochs}')
     while at.step < run.feed.steps:
@@ -243,7 +243,7 @@ def _epoch_line(run, scores, val_seconds):
                 positions=scores.position_map().tolist(), videos=len(scores.numbers), left_out=len(run.bad.reasons), skipped_steps=at.skipped,
                 train_seconds=sum(at.seconds.values()), val_seconds=val_seconds, **{f'{part}_seconds': at.seconds.get(part, 0.) for part in PARTS})
 
-# %% ../nbs/23_train.ipynb #eb5074c8
+# %% ../nbs/23_train.ipynb #f9a5b76c
 def train(config:Config,
           resume:Path|None=None,           # go on with the run in this folder
           accelerator:Accelerator|None=None,
@@ -258,7 +258,7 @@ def train(config:Config,
         with accelerator.local_main_process_first(): data = open_run_data(config)
         tell_gaps(data, config, quiet=not accelerator.is_main_process)
         config = replace(fit_to_data(config, data, accelerator.num_processes, accelerator.device.type), mixed_precision=accelerator.mixed_precision)
-        run = Training(config, data, accelerator, bool(resume))
+        run = Training(config, data, accelerator, bool(resume and checkpoints(resume)))      # one that was killed before the first of them starts anew
         with own_run_folder(config, accelerator, resume) as folder:
             run.begin(folder, bool(resume))
             with stop.must_wait(): _all_epochs(run, stop)
