@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import IO
 from .data.guard import end_children, follow_parent
 
-# %% ../nbs/22_stopping.ipynb #8716094c
+# %% ../nbs/22_stopping.ipynb #b6c537cc
 STATUS = {signal.SIGINT: 130, signal.SIGUSR1: 138, signal.SIGTERM: 143}
 
 class Stopped(BaseException):
     "A run was told to stop."
     def __init__(self, number:int, where:str=''):  # the signal; how far it came
-        super().__init__(where or signal.Signals(number).name)
-        self.number, self.where = number, where
+        self.number, self.where = number, where or signal.Signals(number).name
+        super().__init__(self.where)
     @property
     def status(self)->int: return STATUS.get(self.number, 1)
 
