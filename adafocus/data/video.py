@@ -224,7 +224,7 @@ def _jpeg_size(data):
         if 0xc0 <= kind <= 0xcf and kind not in (0xc4, 0xc8, 0xcc): return int.from_bytes(data[at + 5:at + 7], 'big'), int.from_bytes(data[at + 7:at + 9], 'big')
         at += 2 + length
 
-# %% ../../nbs/08_video.ipynb #566ad02c
+# %% ../../nbs/08_video.ipynb #00aa2f47
 def check_decoder(name:str)->None:
     "Raise ValueError for a decoder that is not known, or cannot be used here."
     if name not in DECODERS: raise ValueError(f'decoder is {name!r}; it may be {", ".join(DECODERS)}')
@@ -235,6 +235,10 @@ def check_decoder(name:str)->None:
 
 DECODERS: dict[str, Callable[..., VideoReader]] = dict(decord=DecordReader, pyav=PyAVReader, torchcodec=TorchCodecReader)
 
+def _row_misread(width): # by decord, which takes the bytes of a row over its width for the number of colours; rows are padded to 32 pixels
+    row = 96*math.ceil(width/32)
+    return row % width == 0 and row != 3*width
+
 def open_video(path:str|Path,              # a video file, or a folder of frames
                decoder:str='decord',       # one of DECODERS; a folder of frames needs none
                shorter_side:int|None=None, # pixels that the shorter side of a frame has at most
@@ -244,6 +248,6 @@ def open_video(path:str|Path,              # a video file, or a folder of frames
     check_decoder(decoder)
     if Path(path).is_dir(): return FrameFolder(path, shorter_side, frames)
     info, packets, turns = examine(path)
-    unsure = turns or packets.leading or packets.hidden or (frames is not None and frames < info.frames)
+    unsure = turns or packets.leading or packets.hidden or (frames is not None and frames < info.frames) or _row_misread(shown_size(info.height, info.width, shorter_side)[1])
     if info.container in ('mpegts', 'mpeg') or (decoder == 'decord' and unsure): decoder = 'pyav'
     return DECODERS[decoder](path, shorter_side, frames)
