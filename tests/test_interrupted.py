@@ -18,6 +18,7 @@ from adafocus.checkpoints import checkpoints, damage, find_checkpoint
 
 TRAIN = *SMALL, '--save-steps', '2', '--save-minutes', '0', '--log-steps', '1', '--log-with', 'none', '--epochs', '4', '--local-encoder', 'small_global', '--num-frames', '4'
 STEPS, EPOCHS = 5, 4                # of 50 videos in batches of 10
+THOROUGH = bool(os.environ.get('ADAFOCUS_THOROUGH'))     # every combination, and repetitions: minutes become an hour
 
 
 class Forking:
@@ -97,8 +98,8 @@ def check_goes_on(forking, out, whole, first_samples, lost=2):
 
 
 # 1, in the middle, last of an epoch, first of the next, two in one, while evaluating after it; and moments of a save
-@pytest.mark.parametrize('how', [dict(kill_at=1), dict(kill_at=3), dict(kill_at=5), dict(kill_at=6), dict(kill_at=8), dict(kill_at=10), *(dict(kill_in_save=k) for k in (3, 6, 9, 14, 19, 28))],
-                         ids=lambda how: '-'.join(map(str, *how.items())))
+@pytest.mark.parametrize('how', [dict(kill_at=1), dict(kill_at=3), dict(kill_at=5), dict(kill_at=6), dict(kill_at=8), dict(kill_at=10), dict(phase='evaluation', number=9), *(dict(kill_in_save=k) for k in (3, 6, 9, 14, 19, 28))],
+                         ids=lambda how: '-'.join(f'{k}-{v}' for k, v in how.items()))
 def test_a_killed_run_ends_as_if_nothing_had_been(forking, tiny, tmp_path, whole, how):
     out = tmp_path/'run'
     status, said = forking('train_run', args=train(tiny, out), samples=str(tmp_path/'first'), **how)
@@ -113,6 +114,14 @@ def test_killed_again_and_again(forking, tiny, tmp_path, whole):
     for workers, at in ((0, 2), (2, 2)): assert forking('train_run', args=train(None, out, '--workers', workers, resume=True), kill_at=at)[0] == -signal.SIGKILL
     status, said = forking('train_run', args=train(None, out, resume=True))
     assert status == 0 and contents(out) == whole[0], said
+
+
+def test_killed_between_the_parts_of_a_step(forking, tiny, tmp_path):
+    for name in ('whole', 'killed'):
+        status, said = forking('train_run', args=train(tiny, tmp_path/name, '--accumulate', 2), **dict(kill_at=14) if name == 'killed' else {})
+        assert status == (-signal.SIGKILL if name == 'killed' else 0), said
+    assert forking('train_run', args=train(None, tmp_path/'killed', resume=True))[0] == 0
+    assert contents(tmp_path/'killed') == contents(tmp_path/'whole')
 
 
 @pytest.mark.parametrize('keep', [1, 2])
@@ -148,7 +157,8 @@ def test_a_kill_at_random_instants_of_slow_saves(forking, tmp_path):
 STATUS = {signal.SIGTERM: 143, signal.SIGUSR1: 138, signal.SIGINT: 130}
 
 
-@pytest.mark.parametrize('number, group, workers', [(signal.SIGTERM, False, 0), (signal.SIGUSR1, True, 2)], ids=['sigterm-process', 'sigusr1-group'])
+SIGNALS = [(number, group, workers) for number in (signal.SIGTERM, signal.SIGUSR1) for group in (False, True) for workers in (0, 2)]
+@pytest.mark.parametrize('number, group, workers', SIGNALS if THOROUGH else [SIGNALS[0], SIGNALS[-1]], ids=lambda x: str(getattr(x, 'name', x)))
 @pytest.mark.parametrize('phase', ['start', 'first_batch', 'data_wait', 'forward', 'backward', 'evaluation', 'saving', 'epoch_end'])
 def test_a_signal_saves_and_stops(forking, tiny, tmp_path, whole, phase, number, group, workers):
     out = tmp_path/'run'
@@ -267,7 +277,8 @@ def test_training_on_a_disk_that_fills_up_says_so(tiny, tmp_path):
     assert 'Traceback' not in done.stderr
 
 
-def test_two_trainers_one_folder(tiny, tmp_path):
+@pytest.mark.parametrize('again', range(50 if THOROUGH else 1))
+def test_two_trainers_one_folder(tiny, tmp_path, again):
     "Exactly one works, the other says whose it is; an owner that died is no obstacle."
     command = [sys.executable, '-m', 'adafocus.train', *train(tiny, tmp_path/'run', '--epochs', 60, '--resume', 'auto')]
     both = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, 'ACCELERATE_USE_CPU': 'true', 'TQDM_DISABLE': '1'}) for _ in range(2)]

@@ -1,9 +1,19 @@
 "Does the gradient through the crop teach the policy to look? Without files, in seconds."
-import torch
+import json
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+
+from adafocus import steps
+from adafocus.config import preset
 from adafocus.losses import adafocus_loss
 from adafocus.metrics import held_by
 from adafocus.model import AdaFocus, ModelConfig
+from adafocus.steps import TrainStep, parameter_groups
 
 SIZE, SIGN, PATCH, STEPS = 32, 8, 14, 4
 
@@ -83,3 +93,52 @@ def test_a_temporal_shift_sees_motion(): assert sees_motion(True) > .9
 
 
 def test_without_it_nobody_can(): assert sees_motion(False) < .65
+
+
+LOSSES = Path(__file__).parent/'reference'/'losses.json'     # of each minor version of torch; python tests/test_learning.py adds this one's
+
+
+def hundred_losses(monkeypatch):
+    "The first hundred steps of a training, as TrainStep takes them, from a seed alone; in double precision, so that other machines and versions agree."
+    monkeypatch.setattr(steps, 'model_inputs', lambda batch, size: (batch['frames'], None))
+    threads, config = torch.get_num_threads(), preset('needle')
+    config = replace(config, model=replace(config.model, num_classes=2, num_frames=STEPS, frame_size=SIZE, patch_size=PATCH, policy_hidden=32, classifier_hidden=32),
+                     train=replace(config.train, batch_size=8, accumulate=2, epochs=10, lr=.02, clip_norm=5.))
+    torch.set_num_threads(1); torch.manual_seed(0)
+    accelerator, draw = Accelerator(cpu=True), np.random.default_rng(0)          # the same on all machines, which torch's normal numbers are not
+    model = AdaFocus(config.model).double()
+    for p in model.parameters():
+        p.data = torch.from_numpy(draw.standard_normal(p.shape)/np.sqrt(p[0].numel())) if p.ndim > 1 else p.data.round()
+    optimizer = torch.optim.SGD(parameter_groups(model, config.train), lr=.02, momentum=.9, weight_decay=1e-4)
+    model, optimizer = accelerator.prepare(model, optimizer)
+    take = TrainStep(model, optimizer, accelerator, config, steps=10)
+    def batches():
+        while True:
+            labels, frames = draw.integers(2, size=4), draw.random((4, STEPS, 3, SIZE, SIZE))
+            for n, t in np.ndindex(4, STEPS):
+                x, y = draw.integers(SIZE - SIGN + 1, size=2)
+                square = frames[n, t, :, y:y + SIGN, x:x + SIGN]
+                (square if labels[n] else square.swapaxes(1, 2))[:, ::2] += 3
+            yield dict(frames=torch.from_numpy(frames), label=torch.from_numpy(labels), number=torch.arange(4), failures=[],
+                       random_positions=torch.from_numpy(draw.random((4, STEPS, 2))))
+    take.begin()
+    found, endless = [], batches()
+    for k in range(100): found.append(take(endless, *divmod(k, 10))[0]['loss'])
+    torch.set_num_threads(threads)
+    return found
+
+
+def test_a_hundred_losses_are_as_they_were(monkeypatch):
+    "Nothing that changes the mathematics of a step goes unseen."
+    known, ours = json.loads(LOSSES.read_text()), hundred_losses(monkeypatch)
+    assert hundred_losses(monkeypatch) == ours                              # to the last bit on the same machine
+    assert ours[0] > 2 and sum(ours[-10:]) < .8*sum(ours[:10])                   # it learns
+    version = '.'.join(torch.__version__.split('.')[:2])
+    for other, theirs in known.items():
+        far = max(abs(a - b)/b for a, b in zip(ours, theirs, strict=True))
+        assert far < 1e-6, f'recorded with torch {other}, now {version}: {far:.1e}'
+
+
+if __name__ == '__main__':
+    known = json.loads(LOSSES.read_text()) if LOSSES.exists() else {}
+    LOSSES.write_text(json.dumps({**known, '.'.join(torch.__version__.split('.')[:2]): hundred_losses(pytest.MonkeyPatch())}, indent=0) + '\n')

@@ -59,8 +59,9 @@ def test_told_to_stop_all_stop_at_the_same_step_and_go_on(two, tiny, tmp_path):
     assert all((a[name] == b[name]).all() for name in a)
 
 
+@pytest.mark.parametrize('again', range(5 if os.environ.get('ADAFOCUS_THOROUGH') else 1))
 @pytest.mark.parametrize('place', ['init', 'data', 'step', 'save', 'evaluation'])
-def test_an_error_in_one_ends_all(tiny, tmp_path, place):
+def test_an_error_in_one_ends_all(tiny, tmp_path, place, again):
     began = time.time()
     done = ranks(2, 'fail_at', place, '--data', tiny, '--out', tmp_path/'run', *TRAIN)
     assert done.returncode != 0 and time.time() - began < 90
