@@ -4,6 +4,7 @@ An order is {"do": the name of a function below, "args": {...}, "log": a file fo
 and when the process has ended {"pid": ..., "status": ...}, negative for a signal.
 """
 import json
+import multiprocessing
 import os
 import signal
 import sys
@@ -82,11 +83,12 @@ _slow = [False]
 def slow_data(): _slow[0] = True
 
 
-def train_run(args, samples=None, kill_at=None, kill_in_save=None, phase=None, number=None, group=False, whole=False):
-    "Train by a command line. kill_at: before that many-th batch; kill_in_save: at that many-th moment of a save; phase: a signal there."
+def train_run(args, samples=None, kill_at=None, kill_in_save=None, phase=None, number=None, group=False, whole=False, worker=None):
+    "Train by a command line. kill_at: before that many-th batch; kill_in_save: at that many-th moment of a save; phase: a signal there; worker: what a loading process gets before the third batch."
     if samples: note_samples(samples)
     if kill_at: before(train.TrainStep, '_part', Trip(kill_at, die))
     if kill_in_save: files_of_a_save(Trip(kill_in_save, die))
+    if worker: before(train.TrainStep, '_part', Trip(3, lambda: (os.kill(multiprocessing.active_children()[0].pid, worker), time.sleep(5))))
     if phase:
         done = []
         def act(*_):

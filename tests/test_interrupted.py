@@ -116,6 +116,14 @@ def test_killed_again_and_again(forking, tiny, tmp_path, whole):
     assert status == 0 and contents(out) == whole[0], said
 
 
+@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGSEGV], ids=['SIGKILL', 'SIGSEGV'])
+def test_a_loading_process_that_dies_ends_the_run(forking, tiny, tmp_path, whole, number):
+    out = tmp_path/'run'
+    status, said = forking('train_run', args=train(tiny, out, '--workers', 2), samples=str(tmp_path/'first'), worker=int(number))
+    assert status == 1 and 'is killed by signal' in said and f'--resume {out}' in said and 'Traceback' not in said, said
+    check_goes_on(forking, out, whole, tmp_path/'first')
+
+
 def test_killed_between_the_parts_of_a_step(forking, tiny, tmp_path):
     for name in ('whole', 'killed'):
         status, said = forking('train_run', args=train(tiny, tmp_path/name, '--accumulate', 2), **dict(kill_at=14) if name == 'killed' else {})
