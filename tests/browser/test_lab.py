@@ -42,7 +42,7 @@ def explore(browser, jupyter):
 def test_the_notebook_runs_and_its_numbers_are_those_of_prediction(explore, place):
     page, run = explore.page, place[1]
     view = explore.view('explorer'); page.wait_for_timeout(400); explore.shot('explore', view)
-    knob, (_, video) = read_knob(run), Tracer(run).some(24)[0]
+    knob, (_, video) = read_knob(run), Tracer(run).some(24)[3]
     slide(page, view, 'budget', 5); view.locator('select[aria-label=policy]').select_option('learned')
     with Predictor(run, budget=knob['stops'][5]['budget']) as predictor: p = predictor(video)
     for t in range(p.frames):

@@ -38,7 +38,7 @@ def test_no_code_is_shown_and_the_widgets_work(page, place):
     view = page.locator('.adafocus[data-kind=explorer]').first
     text = page.locator('body').inner_text()
     assert 'demo_run()' not in text and 'PatchExplorer(' not in text and 'Watch the network look' in text and 'Traceback' not in text
-    knob, (_, video) = read_knob(place[1]), Tracer(place[1]).some(24)[0]
+    knob, (_, video) = read_knob(place[1]), Tracer(place[1]).some(24)[3]
     view.locator('select[aria-label=policy]').select_option('learned'); slide(page, view, 'budget', 5)
     with Predictor(place[1], budget=knob['stops'][5]['budget']) as predictor: p = predictor(video)
     for t in range(p.frames):
