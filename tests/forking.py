@@ -1,6 +1,7 @@
 """A process that has imported everything, and forks a new one for each training: `python tests/forking.py`, an order a line.
 
-An order is {"do": the name of a function below, "args": {...}, "log": a file for what it prints}; the answer is {"pid": ...},
+An order is {"do": the name of a function below, "args": {...}, "env": {}, "log": a file for what it prints}, or one of ranks.py's with what torchrun
+would have said in the environment; the answer is {"pid": ...},
 and when the process has ended {"pid": ..., "status": ...}, negative for a signal.
 """
 import json
@@ -140,7 +141,9 @@ def main():
             sys.stdin = open(os.devnull)
             status = 1
             try:
-                globals()[order['do']](**order['args'])
+                os.environ.update(order['env'])
+                if order['env']: import ranks; getattr(ranks, order['do'])(*order['args'])
+                else: globals()[order['do']](**order['args'])
                 status = 0
             except SystemExit as e: status = e.code or 0
             except BaseException:

@@ -1,4 +1,4 @@
-"What one of several processes does in test_processes.py: `torchrun tests/ranks.py TASK ARGUMENTS`."
+"What one of several processes does in test_processes.py: forked by forking.py, or `torchrun tests/ranks.py TASK ARGUMENTS`."
 import json
 import os
 import signal

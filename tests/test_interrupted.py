@@ -21,37 +21,6 @@ STEPS, EPOCHS = 5, 4                # of 50 videos in batches of 10
 THOROUGH = bool(os.environ.get('ADAFOCUS_THOROUGH'))     # every combination, and repetitions: minutes become an hour
 
 
-class Forking:
-    "Starts functions of forking.py in processes of their own."
-    def __init__(self, folder):
-        self.folder, self.ended, self.count = folder, {}, 0
-        self.process = subprocess.Popen([sys.executable, ROOT/'tests'/'forking.py'], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
-                                        env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', 'ACCELERATE_USE_CPU': 'true', 'TQDM_DISABLE': '1'})
-
-    def start(self, do, **args):
-        self.count += 1
-        log = self.folder/f'log{self.count}'
-        self.process.stdin.write(json.dumps(dict(do=do, args=args, log=str(log))) + '\n'); self.process.stdin.flush()
-        while 'status' in (answer := json.loads(self.process.stdout.readline())): self.ended[answer['pid']] = answer['status']
-        return answer['pid'], log
-
-    def wait(self, started):
-        pid, log = started
-        while pid not in self.ended:
-            answer = json.loads(self.process.stdout.readline())
-            self.ended[answer['pid']] = answer['status']
-        return self.ended.pop(pid), log.read_text()
-
-    def __call__(self, do, **args): return self.wait(self.start(do, **args))
-
-
-@pytest.fixture(scope='module')
-def forking(tmp_path_factory):
-    server = Forking(tmp_path_factory.mktemp('logs'))
-    yield server
-    server.process.stdin.close(); server.process.kill(); server.process.wait()
-
-
 def train(tiny, out, *more, resume=False):
     "A command line: a new run, or one that goes on."
     return [str(a) for a in (('--resume', out) if resume else ('--data', tiny, '--out', out, *TRAIN)) + more]
