@@ -18,7 +18,7 @@ from adafocus.checkpoints import checkpoints, damage, find_checkpoint
 
 TRAIN = *SMALL, '--save-steps', '2', '--save-minutes', '0', '--log-steps', '1', '--log-with', 'none', '--epochs', '4', '--local-encoder', 'small_global', '--num-frames', '4'
 STEPS, EPOCHS = 5, 4                # of 50 videos in batches of 10
-THOROUGH = bool(os.environ.get('ADAFOCUS_THOROUGH'))     # every combination, and repetitions: minutes become an hour
+THOROUGH = bool(os.environ.get('ADAFOCUS_THOROUGH'))     # every combination, and repetitions
 
 
 def train(tiny, out, *more, resume=False):
