@@ -12,7 +12,7 @@ from contextlib import nullcontext
 import numpy as np, torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from torch import Tensor, nn
+from torch import nn
 from tqdm.auto import tqdm
 from .config import Config, TrainConfig
 from .data.transforms import model_inputs

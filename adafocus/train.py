@@ -283,13 +283,14 @@ def _all_epochs(run, stop):
     for tracker in run.accelerator.trackers: tracker.finish()
     run.accelerator.trackers = []
 
-# %% ../nbs/23_train.ipynb #8bce2f6e
+# %% ../nbs/23_train.ipynb #b11a5605
 EXPECTED = {ValueError: 2, VideosUnreadable: 1, VideoError: 1, WorkerDied: 1, LossNotFinite: 1, WeightsUnavailable: 1, CheckpointError: 1, OSError: 1}
 
 def main(args:list[str]|None=None)->None:
     "The command line of training. Status 2 for what cannot be done as asked, 1 for what went wrong on the way, those of `stopping` for signals."
     with StopSignals() as stop:
-        accelerator, hear = None, hear_of_launcher()
+        accelerator = None
+        hear_of_launcher()
         try:
             with stop.may_break():
                 config, resume, dry_run = parse_config(sys.argv[1:] if args is None else args, 'adafocus.train')

@@ -17,6 +17,7 @@ from adafocus.data import needle   # noqa: E402
 
 ROOT = Path(__file__).parent.parent
 BESIDE = ROOT.parent/'shared'
+THOROUGH = bool(os.environ.get('ADAFOCUS_THOROUGH'))     # every combination, and repetitions
 
 
 @pytest.fixture(scope='session')

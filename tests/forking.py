@@ -16,8 +16,7 @@ from pathlib import Path
 
 import torch
 
-from adafocus import checkpoints, logs, stopping, train
-from adafocus.config import load_config, parse_config
+from adafocus import checkpoints, stopping, train
 
 
 def die(number=signal.SIGKILL, group=False):
@@ -125,7 +124,7 @@ def save_over_and_over(run, kill_at, keep, slow=0.):
 
 def main():
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    waiting, lock = {}, threading.Lock()
+    lock = threading.Lock()
     def answer(**found):
         with lock: print(json.dumps(found), flush=True)
     def wait(pid):

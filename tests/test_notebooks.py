@@ -1,7 +1,6 @@
 "How the notebooks are kept."
 import json
 import re
-from pathlib import Path
 
 import pytest
 from clear_widgets import WIDGET, clear

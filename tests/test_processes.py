@@ -1,13 +1,11 @@
 "Two and three processes on one machine: the same losses as one, every video counted once, and an end for all of them."
 import json
-import os
 import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
-from conftest import CPU, ROOT, SMALL, run
+from conftest import CPU, ROOT, SMALL, THOROUGH, run
 from safetensors.torch import load_file
 
 from adafocus.checkpoints import checkpoints
@@ -59,7 +57,7 @@ def test_told_to_stop_all_stop_at_the_same_step_and_go_on(forking, two, tiny, tm
     assert all((a[name] == b[name]).all() for name in a)
 
 
-@pytest.mark.parametrize('again', range(5 if os.environ.get('ADAFOCUS_THOROUGH') else 1))
+@pytest.mark.parametrize('again', range(5 if THOROUGH else 1))
 @pytest.mark.parametrize('place', ['init', 'data', 'step', 'save', 'evaluation'])
 def test_an_error_in_one_ends_all(tiny, tmp_path, place, again):
     began = time.time()

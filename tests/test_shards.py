@@ -10,14 +10,13 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from conftest import CPU, ONE_PROCESS, SMALL, TWO_PROCESSES, run
+from conftest import CPU, SMALL, TWO_PROCESSES, run
 from safetensors.torch import load_file
 
 from adafocus.checkpoints import checkpoints
 from adafocus.data import shards
-from adafocus.data.datasets import open_data
 from adafocus.data.loading import SampleConfig
-from adafocus.data.shards import open_shards, read_again, read_samples, write_shards
+from adafocus.data.shards import open_shards, read_again, read_samples
 from adafocus.data.streams import build_shard_loader
 
 CONFIG = SampleConfig(num_frames=2, frame_size=112, resize=112, decode_timeout=0.)

@@ -7,7 +7,7 @@ __all__ = ['FrameCache', 'SampleConfig', 'sampled_frames', 'FramePool', 'Lent', 
            'collate', 'build_loader']
 
 # %% ../../nbs/15_loading.ipynb #4bad2385
-import itertools, mmap, os, pickle, weakref
+import itertools, mmap, pickle, weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import Lock, get_start_method

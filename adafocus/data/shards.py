@@ -8,7 +8,7 @@ __all__ = ['TIMEOUT', 'STORES', 'MAX_MEMBER', 'MAX_NOTE', 'BREAKS', 'TRIES', 'WA
            'index_shards', 'main']
 
 # %% ../../nbs/17_shards.ipynb #435930d0
-import http.client, io, json, os, re, select, shutil, sys, tarfile, time, urllib.request
+import http.client, json, os, re, select, sys, tarfile, time, urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -229,7 +229,7 @@ _INDEX = dict(classes=list, several=bool, mirror=bool, most_labels=int, shards=l
 
 def read_index(path:str)->dict:
     "What shards.json says. ValueError where it is not there, or is none."
-    how = f"python -m adafocus.data.shards 'wds:...' OUT makes one of shards, for --manifest OUT/shards.json"
+    how = "python -m adafocus.data.shards 'wds:...' OUT makes one of shards, for --manifest OUT/shards.json"
     try:
         with open_url(path) as f: text = f.read()
     except BREAKS as e: raise ValueError(f'{path} cannot be read ({" ".join(str(e).split())[:120]}); it says what is in the shards; {how}') from None

@@ -16,7 +16,7 @@ from .files import VideoError
 from .guard import end_children_at_exit, serve_parent
 from .loading import SampleConfig, _SampleMaker, collate, sampled_frames
 from .records import Video
-from .shards import Sample, Shard, ShardList, read_again
+from .shards import Shard, ShardList, read_again
 from .transforms import evaluation_view, training_view
 from .video import check_decoder
 

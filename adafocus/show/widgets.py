@@ -45,26 +45,14 @@ class _Widget(Canvas):
 
 def _kb(frames, *numbers): return (sum(map(len, frames)) + sum(len(json.dumps(n)) for n in numbers))/1024
 
-# %% ../../nbs/48_widgets.ipynb #068da023
-class PatchExplorer(_Widget):
-    "Frame by frame, where the network looks in videos, what it thinks, and when it is sure enough. ValueError for a run that cannot be read."
-    def __init__(self,
-                 source:str|Path|Predictor|Tracer,       # a run's folder, or what has one
-                 videos:str|Path|Sequence|None=None,     # files, folders, patterns, or videos of a dataset; None: 24 that the run evaluates on
-                 limit_kb:float=4096,                    # of what is sent to the page for a video
-                 upload_mb:float|None=None,              # of a video that is uploaded; None: $ADAFOCUS_UPLOAD_MB, or 64
-                 keep:int=32,                            # videos that are kept in memory once they have been looked at
-                 **traits):                              # index, budget, policy, sample ...
+# %% ../../nbs/48_widgets.ipynb #15dda9ae
+class _Looked(_Widget):
+    "Videos that can be chosen, and what was found of them."
+    def _look_at(self, source, videos, keep):
         self._tracer = source if isinstance(source, Tracer) else Tracer(source)
-        self._lock = threading.RLock()                             # messages of a page may be handled in threads
-        upload_mb = float(os.environ.get('ADAFOCUS_UPLOAD_MB') or 64) if upload_mb is None else upload_mb
-        self._knob, self._limit, self._keep, self._traces, self._own, self._uploads = self._tracer.knob, limit_kb, keep, OrderedDict(), {}, Uploads(upload_mb)
+        self._keep, self._traces, self._own = keep, OrderedDict(), {}
         if videos is None: self._videos = self._from_run()
         else: self._videos = [(n, v if isinstance(v, Video) else Path(v)) for n, v in enumerate(_listed(videos))]
-        super().__init__(kind='explorer', knob=knob_numbers(self._knob), upload_bytes=int(upload_mb*2**20), videos=[_title(v, self._tracer.classes) for _, v in self._videos], **traits)
-        self.on_msg(self._heard)
-        self.observe(lambda change: self._shown() == change.new or self._show(), 'sample')
-        self._show()
 
     _why = ''                          # the run's own videos are not there
     def _from_run(self):
@@ -77,6 +65,36 @@ class PatchExplorer(_Widget):
         return self._traces.get(self._shown()) if self.data else None
 
     def _shown(self): return self.data['video']['sample'] if self.data else None
+
+    def _trace_of(self, sample):
+        if sample in self._traces: self._traces.move_to_end(sample); return self._traces[sample]
+        if sample in self._own or not 0 <= sample < len(self._videos): raise ValueError('this video is not kept any more; it can be uploaded again' if sample in self._own else f'sample is {sample}; there are videos 0 to {len(self._videos) - 1}')
+        number, video = self._videos[sample]
+        return self._remember(sample, self._tracer(video, number))
+
+    def _remember(self, sample, trace):
+        self._traces[sample] = trace
+        while len(self._traces) > self._keep: self._traces.popitem(last=False)
+        return trace
+
+# %% ../../nbs/48_widgets.ipynb #c5252f7d
+class PatchExplorer(_Looked):
+    "Frame by frame, where the network looks in videos, what it thinks, and when it is sure enough. ValueError for a run that cannot be read."
+    def __init__(self,
+                 source:str|Path|Predictor|Tracer,       # a run's folder, or what has one
+                 videos:str|Path|Sequence|None=None,     # files, folders, patterns, or videos of a dataset; None: 24 that the run evaluates on
+                 limit_kb:float=4096,                    # of what is sent to the page for a video
+                 upload_mb:float|None=None,              # of a video that is uploaded; None: $ADAFOCUS_UPLOAD_MB, or 64
+                 keep:int=32,                            # videos that are kept in memory once they have been looked at
+                 **traits):                              # index, budget, policy, sample ...
+        self._look_at(source, videos, keep)
+        self._lock = threading.RLock()                             # messages of a page may be handled in threads
+        upload_mb = float(os.environ.get('ADAFOCUS_UPLOAD_MB') or 64) if upload_mb is None else upload_mb
+        self._knob, self._limit, self._uploads = self._tracer.knob, limit_kb, Uploads(upload_mb)
+        super().__init__(kind='explorer', knob=knob_numbers(self._knob), upload_bytes=int(upload_mb*2**20), videos=[_title(v, self._tracer.classes) for _, v in self._videos], **traits)
+        self.on_msg(self._heard)
+        self.observe(lambda change: self._shown() == change.new or self._show(), 'sample')
+        self._show()
 
     def _show(self):
         with self._lock: self._show_now()
@@ -99,17 +117,6 @@ class PatchExplorer(_Widget):
     def _say(self, text):
         "Also when the page has been told the same before."
         self.message = ''; self.message = text
-
-    def _trace_of(self, sample):
-        if sample in self._traces: self._traces.move_to_end(sample); return self._traces[sample]
-        if sample in self._own or not 0 <= sample < len(self._videos): raise ValueError('this video is not kept any more; it can be uploaded again' if sample in self._own else f'sample is {sample}; there are videos 0 to {len(self._videos) - 1}')
-        number, video = self._videos[sample]
-        return self._remember(sample, self._tracer(video, number))
-
-    def _remember(self, sample, trace):
-        self._traces[sample] = trace
-        while len(self._traces) > self._keep: self._traces.popitem(last=False)
-        return trace
 
 # %% ../../nbs/48_widgets.ipynb #01e769e2
 def _heard(self, _, content, buffers):
