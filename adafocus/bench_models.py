@@ -33,11 +33,12 @@ def _now(device): # when all that was asked of the device is done
     if torch.device(device).type == 'cuda': torch.cuda.synchronize()
     return time.perf_counter()
 
-def throughput(names:tuple[str,...]=('tsm-p128', 'tsm-plus'), # presets
+def throughput(names:tuple[str,...]|dict[str,ModelConfig]=('tsm-p128', 'tsm-plus'), # presets, or models by name
                batch:int=4,           # videos
                device:str='cpu',      # or cuda
                rounds:int=5,          # in each of which every model has its turn
                compiled:bool=False,   # torch.compile, on a GPU with CUDA graphs
+               precision:str='bf16',  # or no: float32
                **changes,             # of the model's configuration, as in miniatures
               )->dict[str,list[float]]: # videos a second of each, round by round
     "Inference of several models in turns, all with the same optimisations."
@@ -45,14 +46,14 @@ def throughput(names:tuple[str,...]=('tsm-p128', 'tsm-plus'), # presets
     torch.manual_seed(0)
     calls = {}
     for name in names:
-        config = replace(preset(name).model, **changes)
+        config = replace(names[name] if isinstance(names, dict) else preset(name).model, **changes)
         model, frames = AdaFocus(config).for_inference().to(device), model_inputs(config, batch, device)
         if compiled: model = torch.compile(model, mode='reduce-overhead')
         calls[name] = model, frames
     def seconds(name):
         model, frames = calls[name]
         begin = _now(device)
-        with torch.no_grad(), torch.autocast(device, torch.bfloat16): model(*frames)
+        with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=precision == 'bf16'): model(*frames)
         return _now(device) - begin
     for name in names:
         for _ in range(3 if compiled else 1): seconds(name)                                # compiled, recorded, warm

@@ -148,6 +148,16 @@ def _small_global(weights): return _small('small_global', weights, 16, 32, 48, s
 @register_encoder('small_local')
 def _small_local(weights): return _small('small_local', weights, 32, 64, 96, 128, strides=(2, 2, 2, 1))
 
+@register_encoder('tiny_local')
+def _tiny_local(weights): return _small('tiny_local', weights, 16, 32, 64, 96, strides=(2, 2, 2, 1))
+
+class _Blind(nn.Module):
+    "One channel of one zero."
+    def forward(self, images:Tensor)->Tensor: return torch.zeros_like(images[:, :1, :1, :1])
+
+@register_encoder('none')
+def _none(weights): return _Blind(), 1
+
 # %% ../nbs/02_encoders.ipynb #71d1e0e7
 class TemporalShift(nn.Module):
     "An eighth of the channels from the next frame, an eighth from the one before, the rest as it is (TSM, Lin et al. 2019)."
@@ -200,5 +210,6 @@ def build_encoder(name:str,                 # one of `ENCODERS`
     "An encoder by name. Raises ValueError for a name or weights that do not exist or fit, WeightsUnavailable where a download fails."
     if name not in ENCODERS: raise ValueError(f'encoder is {name!r}; it may be {", ".join(sorted(ENCODERS))}')
     body, channels = ENCODERS[name](None if weights in (None, 'none') else weights)
+    if name == 'none': return Encoder(body, channels)
     if shift_frames: insert_temporal_shift(body, shift_frames)
     return Encoder(body, channels, input_size, shift_frames)

@@ -44,7 +44,7 @@ class ModelConfig:
     temporal_shift: bool = False
     "shift channels between frames in both encoders (TSM); frames must then stay in time"
     policy: str = 'gru'
-    "by a name in adafocus.policy.POLICIES: gru, one position a frame; mlp, one a video; central, nothing to learn"
+    "by a name in adafocus.policy.POLICIES: gru, one position a frame; mlp, one a video; central, nothing to learn; grid, video_grid: one of 49 places, as AdaFocusV1"
     policy_channels: int = 64
     "channels that f_G's map is squeezed to before the policy reads it"
     policy_hidden: int = 2048
@@ -115,7 +115,8 @@ class AdaFocusParts(nn.Module):
         self.global_encoder = build_encoder(c.global_encoder, c.global_weights or c.weights, c.global_size, glances if c.temporal_shift else None)
         self.local_encoder = build_encoder(c.local_encoder, c.weights, shift_frames=looks if c.temporal_shift else None)
         g, l = self.global_encoder.out_channels, self.local_encoder.out_channels
-        self.policy = build_policy(c.policy, g, self._map_size(), frames=glances, reduced=c.policy_channels, hidden=c.policy_hidden)
+        self.policy_map_size = self._map_size()
+        self.policy = build_policy(c.policy, g, self.policy_map_size, frames=glances, reduced=c.policy_channels, hidden=c.policy_hidden)
         self.classifier = build_classifier(c.classifier, g if c.feature_reuse else 0, l, c.num_classes, c.num_frames,
                                            hidden=c.classifier_hidden, dropout=c.dropout)
         self.global_head = nn.Sequential(nn.Dropout(c.dropout), nn.Linear(g, c.num_classes))   # FC_G

@@ -20,6 +20,7 @@ from .logs import Stopwatch
 from .losses import adafocus_loss
 from .model import AdaFocus
 from .runs import VideosUnreadable
+from .v1 import stage_loss
 
 # %% ../nbs/22_steps.ipynb #11775851
 def parameter_groups(model:AdaFocus, t:TrainConfig)->list[dict]: # for torch.optim.SGD; a group's rate is `factor` times f_L's
@@ -85,7 +86,7 @@ class _StepParts:
         self.watch.begin()
         with nullcontext() if last else self.accelerator.no_sync(self.model):
             outputs = self.model(*model_inputs(batch, c.model.frame_size), random_positions=batch['random_positions'])
-            loss, terms = adafocus_loss(outputs, batch['label'], c.model.auxiliary_supervision)
+            loss, terms = adafocus_loss(outputs, batch['label'], c.model.auxiliary_supervision) if c.train.stage == 'end_to_end' else stage_loss(outputs, batch['label'])
             self.watch.lap('forward')
             self.accelerator.backward(loss/c.train.accumulate)
         self.watch.lap('backward')

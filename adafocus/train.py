@@ -28,6 +28,7 @@ from .model import AdaFocus
 from .official import start_from
 from .runs import Feed, VideosUnreadable, open_run_data, own_run_folder, prepare_cpu, save_weights, tell_gaps
 from .steps import BadVideos, LossNotFinite, TrainStep, freeze_batch_norms, parameter_groups
+from .v1 import StagedAdaFocus
 from .stopping import Stopped, StopSignals, end_children, fail, hear_of_launcher
 
 # %% ../nbs/23_train.ipynb #09c62a8d
@@ -109,13 +110,14 @@ class _Prepared:
         self.config, self.data, self.accelerator, self.main = config, data, accelerator, accelerator.is_main_process
         set_seed(config.seed)
         elsewhere = config.init or resume                        # where the weights come from, if from no pretraining; resume: from a checkpoint
-        model = AdaFocus(replace(config.model, weights='none', global_weights=None) if elsewhere else config.model)
+        wanted = replace(config.model, weights='none', global_weights=None) if elsewhere else config.model
+        model = AdaFocus(wanted) if t.stage == 'end_to_end' else StagedAdaFocus(wanted, t.stage, t.skip_cost)
         if t.sync_batch_norm: model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         model = model.to(memory_format=torch.channels_last)
         self.anew = start_from(model, config.init, _same_classes(config)) if config.init and not resume else []
         frozen = freeze_batch_norms(model, t.freeze_batch_norm)
         for encoder in (model.global_encoder, model.local_encoder) if t.compile else (): encoder.compile()
-        optimizer = torch.optim.SGD(parameter_groups(model, t), lr=t.lr, momentum=t.momentum, weight_decay=t.weight_decay)
+        optimizer = torch.optim.SGD(parameter_groups(model, t), lr=t.lr, momentum=t.momentum, weight_decay=t.weight_decay) if t.optimizer == 'sgd' else torch.optim.Adam(parameter_groups(model, t), lr=t.lr, weight_decay=t.weight_decay)
         self.feed, self.val_feed = (Feed(part, config, accelerator, training, d.cache_mb*len(part)//videos) for part, training in ((data.train, True), (data.val, False)))
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
         self.step = TrainStep(self.model, self.optimizer, accelerator, config, self.feed.steps, frozen, self._name)

@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['FrameCache', 'SampleConfig', 'sampled_frames', 'FramePool', 'Lent', 'PackedList', 'VideoDataset', 'EpochSampler',
-           'collate', 'build_loader']
+           'collate', 'shared_frames', 'build_loader']
 
 # %% ../../nbs/15_loading.ipynb #4bad2385
 import itertools, mmap, pickle, weakref
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import Lock, get_start_method
 import numpy as np, torch
@@ -263,6 +264,22 @@ def collate(samples:list[dict])->dict: # tensors with a batch dimension in front
     if get_worker_info(): batch = {name: _Sent(x) if isinstance(x, Tensor) and x.numel() < 50_000 else x for name, x in batch.items()}
     return dict(batch, failures=[f for s in samples for f in s['failures']])
 
+_SHARED: dict|None = None
+
+@contextmanager
+def shared_frames()->Iterator[None]:
+    "While this is open, loaders that this process makes one after another for the same videos share what was decoded."
+    global _SHARED
+    before, _SHARED = _SHARED, {}
+    try: yield
+    finally: _SHARED = before
+
+def _cache(videos, decoder, megabytes):
+    if _SHARED is None: return FrameCache(len(videos), megabytes) if megabytes else None
+    key = decoder, tuple(str(v.path) for v in videos)
+    if key not in _SHARED and megabytes: _SHARED[key] = FrameCache(len(videos), megabytes)
+    return _SHARED.get(key)
+
 def build_loader(videos:Sequence[Video],
                  config:SampleConfig,
                  training:bool,      # shuffle, draw, and drop a last batch that is not full
@@ -273,8 +290,7 @@ def build_loader(videos:Sequence[Video],
     "Batches of videos. ValueError where the decoder cannot be used."
     check_decoder(config.decoder)
     if workers: end_children_at_exit()
-    cache = FrameCache(len(videos), cache_mb) if cache_mb else None
-    pool = None
+    cache, pool = _cache(videos, config.decoder, cache_mb), None
     if config.views_on_device and workers and get_start_method() == 'fork':
         side = max(config.resize, config.frame_size)
         pool = FramePool(workers, 5*batch_size, (config.num_frames + (config.focus_frames or 0))*3*side*2*side)                       # up to twice as wide as high
