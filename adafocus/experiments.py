@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['told', 'read_results', 'run_experiments', 'Options', 'main']
 
-# %% ../nbs/52_experiments.ipynb #1276ec67
+# %% ../nbs/52_experiments.ipynb #3225e0b3
 import sys, time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -14,14 +14,14 @@ from accelerate import Accelerator
 from .config import Config, load_config
 from .data.datasets import kind_of_data
 from .data.loading import shared_frames
-from .logs import environment, read_lines, write_line
+from .logs import environment, keep_lines, read_lines, write_line
 from .measures import MEASURES, Machine, Workbench
 from .runs import prepare_cpu
 from .stopping import Stopped, StopSignals, end_children, fail, hear_of_launcher
 from .suite import EXPERIMENTS, SCALES, needed
 from .train import EXPECTED
 
-# %% ../nbs/52_experiments.ipynb #857efe55
+# %% ../nbs/52_experiments.ipynb #c573d094
 def told(config:Config)->dict:
     "A configuration as plain values without paths."
     d = config.data
@@ -37,17 +37,23 @@ def read_results(path:str|Path)->list[dict]:
         elif line['kind'] == 'result': measured[line['experiment'], line['seed']] = line['rows']
     return list(rows.values()) + [dict(kind='result', experiment=e, seed=seed, **row) for (e, seed), found in measured.items() for row in found]
 
+def _epoch(line): # what of an epoch's line helps to see how a run went
+    score = line['val'].get('mAP', line['val']['accuracy'])
+    return {name: round(float(x), 4) for name, x in dict(first=score[0], score=score[-1], **{k: v for k, v in line['val'].items() if k.endswith('_inside')}, **{f'train_{k}': v for k, v in line['train'].items()}).items()}
+
 def _note_run(bench, seed, name, path):
     run, lines = bench.folder(name, seed), bench.lines(name, seed)
     known = {k: x for k, x in read_lines(run/'environment.jsonl')[-1].items() if k not in ('command',)}
     write_line(path, dict(kind='run', run=name, seed=seed, scale=bench.scale.name, train_seconds=round(sum(x['train_seconds'] for x in lines), 3),
-                          val_seconds=round(sum(x['val_seconds'] for x in lines), 3), config=told(load_config(run/'config.yaml')), environment=known))
+                          val_seconds=round(sum(x['val_seconds'] for x in lines), 3), epochs=[_epoch(x) for x in lines], config=told(load_config(run/'config.yaml')), environment=known))
 
-# %% ../nbs/52_experiments.ipynb #0e733eb5
+# %% ../nbs/52_experiments.ipynb #ddf5125e
 def run_experiments(names:list[str], bench:Workbench, seeds:int=3, remeasure:bool=False)->Path: # the results file
     "Train what is missing, measure what has not been measured. What `train` and `evaluate` raise; nothing done is lost."
     path, runs, begin = bench.out/'results.jsonl', needed(bench.scale, names), time.monotonic()
     bench.out.mkdir(parents=True, exist_ok=True)
+    if bench.accelerator.is_main_process: keep_lines(path, lambda line: True)               # half a line, where the last time was cut off, goes
+    bench.accelerator.wait_for_everyone()
     with shared_frames():
         for seed in range(seeds): _run_seed(names, runs, bench, seed, path, remeasure, begin)
     return path

@@ -149,7 +149,7 @@ def _sizes(bench, seed):
         yield dict(variant=f'P = {size}', patch_size=size, gflops=_listed(curve.cost), score=_listed(curve.score), all_gflops=round(float(curve.fixed_cost[-1]), 6),
                    all_score=round(float(curve.fixed[-1]), 6), metric=curve.metric, run=name)
 
-# %% ../nbs/51_measures.ipynb #ec461aa4
+# %% ../nbs/51_measures.ipynb #cf587253
 def _stages(bench, seed, names): # by stage: seconds, epochs, and the score after each
     found = {}
     for name in names:
@@ -171,8 +171,6 @@ def _v1(bench, seed):
             names = [f'{v1} {s}' for s in list(STAGES)[:2]] + [f'{v1} {size} {s}' for s in list(STAGES)[2:5]]
             yield _trained(bench, seed, 'V1', task, size, names)
             yield _trained(bench, seed, 'V2', task, size, [f'{v2} {size}'])
-    size = bench.scale.patch_sizes[1]
-    yield _trained(bench, seed, 'V2, longer', 'looks', size, [f'v2 {size} longer'])
 
 # %% ../nbs/51_measures.ipynb #f5528aa7
 def _skip_cost(costs:Costs, config, looked): # (N,) GFLOPs of videos of which so many frames were looked at

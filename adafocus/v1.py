@@ -18,9 +18,10 @@ from .losses import frame_cross_entropy
 from .model import AdaFocus, AdaFocusOutput, ModelConfig, spread
 from .policy import GridPolicy
 
-# %% ../nbs/06_v1.ipynb #e2d5d57f
+# %% ../nbs/06_v1.ipynb #c30b708e
 STAGES = dict(pretrain_global=('global_encoder', 'global_head'), pretrain_local=('local_encoder', 'local_head'),
-              random_patches=('local_encoder', 'classifier'), policy=('policy',), fine_tune=('local_encoder', 'classifier'),
+              random_patches=('local_encoder', 'classifier'), policy=('policy.squeeze', 'policy.gru', 'policy.actor', 'policy.critic'),
+              fine_tune=('local_encoder', 'classifier'),
               skip=('policy.skip_actor', 'policy.skip_critic'))          # what each trains, in their order
 
 # %% ../nbs/06_v1.ipynb #26422c72

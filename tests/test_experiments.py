@@ -1,0 +1,168 @@
+"The paper's experiments: stopped and gone on with, several processes, and that the results which are shown belong to what would be run."
+import json
+import signal
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from accelerate import Accelerator
+from conftest import ROOT
+
+from adafocus import experiments, suite
+from adafocus.data.needle import NeedleConfig
+from adafocus.experiments import main, read_results, told
+from adafocus.measures import Machine, Workbench
+from adafocus.results import CLAIMS, Results, judge, verdict
+from adafocus.stopping import StopSignals
+
+RESULTS = ROOT/'nbs'/'results'/'laptop.jsonl'
+
+
+def miniature():
+    s = suite.laptop_scale()
+    small = dict(frame_size=44, num_frames=4, global_size=12, global_encoder='small_global', policy_channels=4, policy_hidden=8, classifier_hidden=16)
+    data, t = replace(s.looks.data, resize=44, workers=0, decode_timeout=0.), replace(s.looks.train, epochs=2, batch_size=8)
+    looks = replace(s.looks, model=replace(s.looks.model, **small, patch_size=20), data=data, train=t)
+    motion = replace(s.motion, model=replace(s.motion.model, **small, patch_size=20, focus_frames=6), data=replace(data, reorder=False), train=t)
+    return suite.Scale('miniature', looks, motion, (16, 20, 24), (20,), 6, 1e-3, (.01,),
+                       dict(looks=NeedleConfig(videos=30, val_share=.4, size=44), motion=NeedleConfig(videos=30, val_share=.4, size=44, task='motion')))
+
+
+@pytest.fixture(scope='module')
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('ADAFOCUS_CACHE', str(tmp_path_factory.mktemp('cache')))
+        patch.setenv('TQDM_DISABLE', '1')
+        patch.setitem(suite.SCALES, 'miniature', miniature)
+        for task in miniature().datasets: miniature().data(task, {})
+        yield
+
+
+def rows(path):
+    "What was found, without what took how long or which moment it was."
+    def bare(x): return {k: bare(v) for k, v in x.items() if 'second' not in k and k not in ('speedup', 'environment')} if isinstance(x, dict) else [bare(v) for v in x] if isinstance(x, list) else x
+    return sorted(json.dumps(bare(x), sort_keys=True) for x in read_results(path))
+
+
+@pytest.fixture(scope='module')
+def whole(cache, tmp_path_factory):
+    "Nobody disturbed these."
+    out = tmp_path_factory.mktemp('whole')
+    main(['policies', 'v1', 'skipping', '--scale', 'miniature', '--seeds', '1', '--out', str(out)])
+    return out/'miniature'
+
+
+@pytest.mark.parametrize('at', [1, 9, 14])
+def test_stopped_it_goes_on_where_it_was(whole, tmp_path, monkeypatch, at):
+    "A signal while a batch is trained on, several runs into it; then the same command again."
+    from adafocus.train import TrainStep
+    args, taken, real = ['policies', 'v1', 'skipping', '--scale', 'miniature', '--seeds', '1', '--out', str(tmp_path)], [0], TrainStep._part
+    def interrupted(self, *a, **k):
+        taken[0] += 1
+        if taken[0] == 2*at + 1: signal.raise_signal(signal.SIGTERM)
+        return real(self, *a, **k)
+    monkeypatch.setattr(TrainStep, '_part', interrupted)
+    with pytest.raises(SystemExit) as e: main(args)
+    assert e.value.code == 143
+    before = len(list((tmp_path/'miniature'/'seed-0').iterdir()))
+    main(args)
+    assert 0 < before < len(list((tmp_path/'miniature'/'seed-0').iterdir()))
+    assert rows(tmp_path/'miniature'/'results.jsonl') == rows(whole/'results.jsonl')
+
+
+def test_what_has_been_measured_needs_no_runs(whole, tmp_path, capsys):
+    "The runs are gone, and a line was cut in the middle: that measurement alone is done again."
+    (tmp_path/'miniature').mkdir()
+    lines = (whole/'results.jsonl').read_text().splitlines(keepends=True)
+    at = next(k for k, line in enumerate(lines) if json.loads(line).get('experiment') == 'policies')
+    (tmp_path/'miniature'/'results.jsonl').write_text(''.join(lines[:at] + lines[at + 1:]) + lines[at][:50])
+    capsys.readouterr()
+    main(['policies', 'v1', 'skipping', '--scale', 'miniature', '--seeds', '1', '--out', str(tmp_path)])
+    assert [p.name for p in (tmp_path/'miniature'/'seed-0').iterdir()] == ['policies']
+    said = capsys.readouterr().out
+    assert 'measuring policies' in said and 'measuring v1' not in said
+    assert rows(tmp_path/'miniature'/'results.jsonl') == rows(whole/'results.jsonl')
+
+
+def test_seeds_differ_and_variants_of_a_seed_start_alike(whole, cache, tmp_path):
+    main(['policies', '--scale', 'miniature', '--seeds', '2', '--out', str(tmp_path)])
+    found = Results(tmp_path/'miniature'/'results.jsonl')
+    assert found.seeds() == 2 and {x['seed'] for x in found.rows('policies')} == {0, 1}
+    one, two = ([x for x in found.runs if x['seed'] == s][0]['config'] for s in (0, 1))
+    assert one['seed'] != two['seed'] and {k: v for k, v in one.items() if k != 'seed'} == {k: v for k, v in two.items() if k != 'seed'}
+    assert [x['score'] for x in found.rows('policies', seed=0)] == [x['score'] for x in Results(whole/'results.jsonl').rows('policies')]
+
+
+def test_a_run_of_other_values_is_not_taken(cache, tmp_path):
+    bench = Workbench(miniature(), tmp_path, {}, Machine(), Accelerator(cpu=True), StopSignals())
+    planned = suite.needed(miniature(), ['exits'])[0]
+    bench.train(planned, 0)
+    kept = (bench.folder(planned.name, 0)/'model.safetensors').read_bytes()
+    with pytest.raises(ValueError, match=r'run of other values \(epochs, lr\)'):
+        bench.train(replace(planned, config=replace(planned.config, train=replace(planned.config.train, epochs=3, lr=.2))), 0)
+    assert (bench.folder(planned.name, 0)/'model.safetensors').read_bytes() == kept
+    bench.machine = Machine(workers=1, accumulate=2)                             # that is another machine, not another run
+    assert bench.train(planned, 0) == bench.folder(planned.name, 0)
+
+
+def test_paths_do_not_get_into_results(whole):
+    text = (whole/'results.jsonl').read_text()
+    assert str(whole.parent) not in text and '/' not in json.dumps([x['config']['data']['data'] for x in Results(whole/'results.jsonl').runs])
+
+
+# --- the results that the notebooks show
+
+def test_shown_results_are_those_of_the_plan():
+    "Each run in the saved results has the configuration that would be run today, for every seed; each experiment is measured."
+    found, scale = Results(RESULTS), suite.laptop_scale()
+    planned = {p.name: p for p in suite.needed(scale, list(suite.EXPERIMENTS))}
+    assert found.seeds() >= 3
+    for seed in range(found.seeds()):
+        runs = {x['run']: x['config'] for x in found.runs if x['seed'] == seed}
+        assert set(planned) <= set(runs)
+        for name, p in planned.items():
+            wanted, seen = told(replace(p.config, seed=seed)), runs[name]
+            for group in ('model', 'train', 'data'):
+                differs = {k for k, v in wanted[group].items() if seen[group].get(k) != v} - {'num_classes', 'data', 'flip', 'workers', 'decode_timeout'}
+                assert not differs, (name, differs)
+            assert seen['seed'] == seed
+        for e in suite.EXPERIMENTS: assert found.rows(e, seed=seed), (e, seed)
+    assert '/tmp' not in RESULTS.read_text() and '/root' not in RESULTS.read_text() and '/home' not in RESULTS.read_text()
+
+
+def test_shown_results_add_up():
+    "What can be checked without training: shares are shares, seconds are sums, random exit costs what early exit does, GFLOPs are those of the model."
+    from adafocus.config import _build
+    from adafocus.flops import count
+    from adafocus.model import ModelConfig
+    found = Results(RESULTS)
+    for x in found.lines:
+        if x['kind'] == 'result': assert all(0 <= s <= 1 for s in np.atleast_1d(x.get('score', 0)))
+    for x in found.rows('v1'):
+        assert abs(x['seconds'] - sum(s['seconds'] for s in x['stages'].values())) < .01 and all(s['seconds'] > 0 for s in x['stages'].values())
+        config = next(r['config'] for r in found.runs if r['run'] == x['run'] and r['seed'] == x['seed'])
+        assert abs(count(_build(ModelConfig, config['model'], '')).total() - x['gflops']) < 1e-5
+    for seed in range(found.seeds()):
+        early, random = (found.rows('exits', seed=seed, variant=v)[0] for v in ('early exit', 'random exit'))
+        assert early['gflops'] == random['gflops']
+
+
+def test_every_claim_is_judged_by_its_numbers():
+    found = judge(Results(RESULTS))
+    assert len(found) == len(CLAIMS) and {r['verdict'] for r in found} <= {'agrees', 'disagrees', 'not told apart'}
+    assert verdict([.01, .02, .03]) == 'agrees' and verdict([-.01, -.02, -.03]) == 'disagrees' and verdict([.5, .5, -.01]) == 'not told apart'
+
+
+def test_turned_round_a_claim_is_turned_round(tmp_path):
+    "With the scores of the policies exchanged, the claims of Table 7 disagree."
+    lines = [json.loads(line) for line in RESULTS.open()]
+    for x in lines:
+        if x['kind'] == 'result' and x['experiment'] == 'policies':
+            by = {r['variant']: r for r in x['rows']}
+            by['learned']['score'], by['random']['score'] = by['random']['score'], by['learned']['score']
+    (tmp_path/'turned.jsonl').write_text(''.join(json.dumps(x) + '\n' for x in lines))
+    before, after = ({r['claim']: r['verdict'] for r in judge(Results(p)) if r['where'] == 'Table 7'} for p in (RESULTS, tmp_path/'turned.jsonl'))
+    assert before.keys() == after.keys() and len(before) == 5
+    for claim, said in before.items():
+        if said == 'agrees': assert after[claim] == 'disagrees', claim
