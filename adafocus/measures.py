@@ -220,7 +220,7 @@ def _motion(bench, seed):
                    speedup=round(float(np.median(np.array(rates[variant])/np.array(rates['TSM+']))), 4), glances=0 if models[variant].global_encoder == 'none' else models[variant].num_frames,
                    looks=models[variant].focus_frames or models[variant].num_frames, **_scored(bench, seed, name))
 
-# %% ../nbs/51_measures.ipynb #26c160ef
+# %% ../nbs/51_measures.ipynb #ece80651
 @measures('patches')
 def _patches(bench, seed):
     name = f'v2 {bench.scale.patch_sizes[1]}'
@@ -228,6 +228,7 @@ def _patches(bench, seed):
     rows = np.linspace(0, len(s.numbers) - 1, 5).astype(int) + np.arange(5)*3 % 5
     for k in rows.clip(max=len(s.numbers) - 1):
         yield dict(variant='video', number=int(s.numbers[k]), right=s.top1[k].tolist(), positions=[_listed(p) for p in s.positions[k]], run=name)
+    if bench.given.get('looks') or bench.scale.datasets['looks'] is None: yield dict(variant='picture', **_drawn(bench, seed, name))    # these cannot be made again
     if bench.given.get('clips') and seed == 0:
         config = bench.scale.looks
         t = replace(config.train, epochs=5*config.train.epochs, batch_size=8)
@@ -238,5 +239,7 @@ def _drawn(bench, seed, name): # a picture of some validation videos
     from adafocus.show.plots import plot_videos
     _, config, data = bench.open(name, seed)
     s = bench.scores(name, seed)['learned']
-    if bench.accelerator.is_main_process: plot_videos(s, data, config, 3).savefig(bench.out/f'patches-{name}.png')
-    return dict(score=_listed(s.main), metric=s.metric, videos=len(s.numbers), picture=f'patches-{name}.png', run=name)
+    if bench.accelerator.is_main_process: plot_videos(s, data, config, 3).savefig(bench.out/_picture(name))
+    return dict(score=_listed(s.main), metric=s.metric, videos=len(s.numbers), picture=_picture(name), run=name)
+
+def _picture(name): return f'patches-{name.replace(" ", "-")}.png'

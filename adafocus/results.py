@@ -64,7 +64,7 @@ PAPER = dict(
     motion={'TSN': (19.7, 33.2, None), 'TSM': (46.1, 32.7, 162.7), 'TSM+': (47.0, 35.1, 123.0), 'AdaFocusV2-TSM': (47.0, 18.5, 197.0)})  # Table 5, Something-Something V1: accuracy in %, GFLOPs, videos/s
 STEPS = 1, 2, 4, 8, 16                                                                                  # of Table 7
 
-# %% ../nbs/53_results.ipynb #60eabbc2
+# %% ../nbs/53_results.ipynb #739f1eac
 def verdict(differences)->str: # one for each seed, above 0 where the claim holds
     "agrees, disagrees, or that it cannot be told."
     d = np.asarray(differences, float)
@@ -79,10 +79,11 @@ class Claim:
     experiment: str                       # of adafocus.suite.EXPERIMENTS
     differences: Callable[[Results],np.ndarray]  # one for each seed, above 0 where it holds
     here: Callable[[Results],str]         # what was found, in words
+    frames: int = 1                       # a video must have, for it to be tried
 
 def _gain(values, unit=' points', factor=100): return f'{factor*values.mean():+.1f} ± {factor*values.std(ddof=1) if len(values) > 1 else 0:.1f}{unit}'
 
-# %% ../nbs/53_results.ipynb #e9ce64c7
+# %% ../nbs/53_results.ipynb #c3178df3
 def _ablation_claims():
     names = [*ABLATION, '+ frame order']
     for before, after in zip(names, names[1:]):
@@ -95,7 +96,7 @@ def _policy_claims():
     for k, t in enumerate(STEPS):
         def d(r, t=t): return r.values('policies', variant='learned', step=t - 1) - np.max([r.values('policies', variant=v, step=t - 1) for v in ('random', 'central', 'gaussian')], 0)
         gain = PAPER['policies']['learned'][k] - max(PAPER['policies'][v][k] for v in ('random', 'central', 'gaussian'))
-        yield Claim('Table 7', f'After {t} frame{"s" if t > 1 else ""}, the learned policy beats the best of random, central and Gaussian', f'+{gain:.1f} points', 'policies', d, lambda r, d=d: _gain(d(r)))
+        yield Claim('Table 7', f'After {t} frame{"s" if t > 1 else ""}, the learned policy beats the best of random, central and Gaussian', f'+{gain:.1f} points', 'policies', d, lambda r, d=d: _gain(d(r)), frames=t)
 
 def v1_values(r, key, variant, task, size): return r.values('v1', key, variant=variant, task=task, patch_size=size)
 def task_sizes(r, task='looks'): return sorted({x['patch_size'] for x in r.rows('v1', task=task)})
@@ -144,7 +145,8 @@ def judge(found:Results)->list[dict]: # a claim each; where, claim, paper, here,
     "All claims whose experiment has been run."
     rows = []
     for c in CLAIMS:
-        if not found.rows(c.experiment): continue
+        tried = found.rows(c.experiment)
+        if not tried or c.frames > np.size(tried[0].get('score', 0)): continue
         rows.append(dict(where=c.where, claim=c.text, paper=c.paper, here=c.here(found), verdict=verdict(c.differences(found)), command=f'python -m adafocus.experiments {c.experiment}'))
     return rows
 
@@ -153,7 +155,7 @@ def claims_table(rows:list[dict])->str: # Markdown
     cells = lambda r: f'| {r["where"]} | {r["claim"]} | {r["paper"]} | {r["here"]} | **{r["verdict"]}** | `{r["command"].split()[-1]}` |'
     return '\n'.join(['| | the paper says | there | here | | experiment |', '| --- | --- | --- | --- | --- | --- |', *map(cells, rows)])
 
-# %% ../nbs/53_results.ipynb #9d98d667
+# %% ../nbs/53_results.ipynb #20f1054b
 def ablation_table(found:Results)->str:
     "Table 6: the score after all frames, and what each step adds, seed by seed."
     rows, before = [], None
@@ -174,15 +176,18 @@ def policies_table(found:Results)->str:
     rows = [[v, *(f'{mean_std(found.values("policies", variant=v, step=t - 1))} / {PAPER["policies"][v][STEPS.index(t)]}' for t in steps)] for v in found.variants('policies')]
     return as_table(['% here / paper', *(f't = {t}' for t in steps)], rows)
 
+# %% ../nbs/53_results.ipynb #ccba924f
 def training_table(found:Results, task:str='looks')->str:
     "Tables 1 and 2: what V1 and V2 cost in training, stage by stage, and what comes of it."
     stages = list(STAGES)[:5]
-    head, rows = ['P', 'seconds V1', *(s.replace('_', ' ') for s in stages), 'V2', 'times', '% V1', '% V2'], []
+    T = len(found.rows('v1', task=task)[0]['score'])
+    steps = sorted({1, T})
+    head, rows = ['P', 'seconds V1', *(s.replace('_', ' ') for s in stages), 'V2', 'times', *(f'% {v}' + (f', t = {t}' if T > 1 else '') for t in steps for v in ('V1', 'V2'))], []
     for size in task_sizes(found, task):
         v1, v2 = (sorted(found.rows('v1', variant=v, task=task, patch_size=size), key=lambda x: x['seed']) for v in ('V1', 'V2'))
         each = [mean_std([x['stages'][s]['seconds'] for x in v1], 1, 0) for s in stages]
         s1, s2 = (np.array([x['seconds'] for x in v]) for v in (v1, v2))
-        rows.append([size, mean_std(s1, 1, 0), *each, mean_std(s2, 1, 0), mean_std(s1/s2, 1, 2), *(mean_std([x['score'][-1] for x in v]) for v in (v1, v2))])
+        rows.append([size, mean_std(s1, 1, 0), *each, mean_std(s2, 1, 0), mean_std(s1/s2, 1, 2), *(mean_std([x['score'][t - 1] for x in v]) for t in steps for v in (v1, v2))])
     return as_table(head, rows)
 
 def skipping_table(found:Results)->str:

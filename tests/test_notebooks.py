@@ -46,7 +46,7 @@ def test_the_package_knows_nothing_of_what_only_development_needs():
         assert not re.search(r'^\s*(from|import) (fastcore|nbdev|execnb|ghapi|pytest)', module.read_text(), re.M), module
 
 
-METHOD = 'crop', 'encoders', 'policy', 'classifiers', 'model', 'losses'
+METHOD = 'crop', 'encoders', 'policy', 'classifiers', 'model', 'losses', 'v1'
 
 
 def imported(module):

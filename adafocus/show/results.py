@@ -16,13 +16,16 @@ from ..suite import SCALES
 from .plots import plot_patches
 from .style import EXIT_STYLES, POLICY_STYLES, new_figure, open_axes
 
-# %% ../../nbs/54_result_plots.ipynb #f4b5fe64
+# %% ../../nbs/54_result_plots.ipynb #f4c79efc
 METHODS = {'V1': dict(color='#D55E00', marker='s', linestyle='--'), 'V2': dict(color='#0072B2', marker='o', linestyle='-')}
 SIZE_STYLES = dict(color='#56B4E9', marker='v'), dict(color='#0072B2', marker='o'), dict(color='#332288', marker='^')
 
 def _band(ax, x, values, label, **style): # values (seeds, n) in percent: mean, and the deviation as a band
     mean, std = values.mean(0), values.std(0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1])
     ax.plot(x, mean, label=label, markersize=4, **style); ax.fill_between(x, mean - std, mean + std, color=style['color'], alpha=.15, linewidth=0)
+
+def _cost(gflops): # in what is easy to read: a factor and a label
+    return (1000, 'million multiply-adds a video') if np.max(gflops) < .5 else (1, 'GFLOPs a video')
 
 def _stacked(found, experiment, key='score', factor=100, **where): return factor*np.array([x[key] for x in sorted(found.rows(experiment, **where), key=lambda x: x['seed'])])
 
@@ -41,6 +44,7 @@ def plot_ablation(found:Results)->Figure:
     ax.invert_yaxis(); open_axes(ax)
     return figure
 
+# %% ../../nbs/54_result_plots.ipynb #db1fca1f
 def plot_policy_steps(found:Results)->Figure:
     "Table 7 as a picture, beside the paper's."
     figure, axes = new_figure(9.5, 3.4, 1, 2)
@@ -66,51 +70,57 @@ def plot_training_cost(found:Results)->Figure:
         ax.set(xlabel='seconds of training', ylabel='accuracy (%)', title=title, xlim=(0, None)); ax.legend(frameon=False, loc='best', fontsize=9); open_axes(ax)
     return figure
 
+# %% ../../nbs/54_result_plots.ipynb #8f645678
 def plot_inference(found:Results)->Figure:
     "Figure 8: accuracy against cost of V1 and V2, by patch size."
     figure, axes = new_figure(5.5, 3.4)
     ax = axes[0, 0]
     for v, style in METHODS.items():
         sizes = task_sizes(found)
-        cost = [v1_values(found, 'gflops', v, 'looks', s).mean() for s in sizes]
-        _band(ax, cost, np.stack([100*v1_values(found, 'score', v, 'looks', s) for s in sizes], 1), v, **style)
-    ax.set(xlabel='GFLOPs a video', ylabel='accuracy (%)'); ax.legend(frameon=False); open_axes(ax)
+        cost = np.array([v1_values(found, 'gflops', v, 'looks', s).mean() for s in sizes])
+        factor, label = _cost(cost)
+        _band(ax, factor*cost, np.stack([100*v1_values(found, 'score', v, 'looks', s) for s in sizes], 1), v, **style)
+    ax.set(xlabel=label, ylabel='accuracy (%)'); ax.legend(frameon=False); open_axes(ax)
     return figure
 
 def plot_exit_lines(found:Results)->Figure:
     "Figure 9: leaving when sure, at random, or always after the same frame."
     figure, axes = new_figure(6, 3.4)
     ax = axes[0, 0]
-    for v in found.variants('exits'): _band(ax, _stacked(found, 'exits', 'gflops', 1, variant=v).mean(0), _stacked(found, 'exits', variant=v), v, **EXIT_STYLES[v])
-    ax.set(xlabel='GFLOPs a video', ylabel='accuracy (%)'); ax.legend(frameon=False, loc='lower right'); open_axes(ax)
+    factor, label = _cost(found.rows('exits')[0]['gflops'])
+    for v in found.variants('exits'): _band(ax, _stacked(found, 'exits', 'gflops', factor, variant=v).mean(0), _stacked(found, 'exits', variant=v), v, **EXIT_STYLES[v])
+    ax.set(xlabel=label, ylabel='accuracy (%)'); ax.legend(frameon=False, loc='lower right'); open_axes(ax)
     return figure
 
 def plot_sizes(found:Results)->Figure:
     "Figures 5 and 6: three patch sizes with their exit curves, and V1's points."
     figure, axes = new_figure(7, 3.8)
-    ax = axes[0, 0]
+    ax, (factor, label) = axes[0, 0], _cost([x['all_gflops'] for x in found.rows('sizes')])
     for size, style in zip(sorted({x['patch_size'] for x in found.rows('sizes')}), SIZE_STYLES):
         at = dict(patch_size=size)
-        _band(ax, _stacked(found, 'sizes', 'gflops', 1, **at).mean(0), _stacked(found, 'sizes', **at), f'V2+, P = {size}', linestyle='-', **style)
-        ax.plot(found.values('sizes', 'all_gflops', **at).mean(), 100*found.values('sizes', 'all_score', **at).mean(), 'o', markersize=10, markerfacecolor='none', markeredgecolor=style['color'], markeredgewidth=1.6)
+        _band(ax, _stacked(found, 'sizes', 'gflops', factor, **at).mean(0), _stacked(found, 'sizes', **at), f'V2+, P = {size}', linestyle='-', **style)
+        ax.plot(factor*found.values('sizes', 'all_gflops', **at).mean(), 100*found.values('sizes', 'all_score', **at).mean(), 'o', markersize=10, markerfacecolor='none', markeredgecolor=style['color'], markeredgewidth=1.6)
     if found.rows('v1'):
         for size in task_sizes(found):
-            ax.plot(v1_values(found, 'gflops', 'V1', 'looks', size).mean(), 100*v1_values(found, 'score', 'V1', 'looks', size).mean(), 's', color=METHODS['V1']['color'], label='V1, all frames' if size == task_sizes(found)[0] else None)
-    ax.set(xlabel='GFLOPs a video', ylabel='accuracy (%)'); ax.set_xscale('log'); ax.legend(frameon=False, fontsize=9, loc='lower right'); open_axes(ax)
+            ax.plot(factor*v1_values(found, 'gflops', 'V1', 'looks', size).mean(), 100*v1_values(found, 'score', 'V1', 'looks', size).mean(), 's', color=METHODS['V1']['color'], label='V1, all frames' if size == task_sizes(found)[0] else None)
+    ax.set(xlabel=label, ylabel='accuracy (%)'); ax.legend(frameon=False, fontsize=9, loc='lower right'); open_axes(ax)
     return figure
 
+# %% ../../nbs/54_result_plots.ipynb #c57fc212
 def plot_motion(found:Results)->Figure:
     "Table 5 as a picture: accuracy against cost and against speed."
     figure, axes = new_figure(9, 3.2, 1, 2, sharey=True)
-    for ax, key, label in zip(axes[0], ('gflops', 'videos_per_second'), ('GFLOPs a video', 'videos a second')):
+    factor, label = _cost([x['gflops'] for x in found.rows('motion')])
+    for ax, key, label in zip(axes[0], ('gflops', 'videos_per_second'), (label, 'videos a second')):
         for k, v in enumerate(found.variants('motion')):
-            x, y = found.values('motion', key, variant=v), 100*found.values('motion', variant=v)
+            x, y = found.values('motion', key, variant=v)*(factor if key == 'gflops' else 1), 100*found.values('motion', variant=v)
             ours = v.startswith('AdaFocus')
             ax.errorbar(x.mean(), y.mean(), xerr=x.std() if key != 'gflops' else None, yerr=y.std(), fmt='o' if ours else 's', color='#0072B2' if ours else '#777777', capsize=2)
             ax.annotate(v.split(',')[0], (x.mean(), y.mean()), xytext=(0, 9 if not ours else -16), textcoords='offset points', ha='center', fontsize=8.5)
         ax.set(xlabel=label, ylabel='accuracy (%)' if key == 'gflops' else '', xlim=(0, None)); ax.margins(x=.15, y=.18); open_axes(ax)
     return figure
 
+# %% ../../nbs/54_result_plots.ipynb #f0f6a509
 def plot_needle_patches(found:Results, seed:int=0)->Figure:
     "Figure 10 on needle: the videos are drawn anew, the positions are those of the trained network."
     rows = found.rows('patches', variant='video', seed=seed)
