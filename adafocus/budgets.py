@@ -31,6 +31,7 @@ def all_answers(model:AdaFocus, videos:list[Video], config:Config, accelerator:A
     "What a model says of videos after every frame."
     batches = Feed(videos, config, accelerator)
     scores, failures = evaluate(model, batches, accelerator, several=True)
+    batches.close()
     s, failures = scores['learned'], dict(gather_object(list(failures.items())))
     labels = torch.from_numpy(s.labels)
     return torch.from_numpy(s.logits), labels if several else labels[:, 0], s.numbers, failures

@@ -111,6 +111,7 @@ def evaluate_run(run:str|Path,
     d = config.data
     model, batches = model.to(accelerator.device), Feed(data.val, config, accelerator)
     scores, failures = evaluate(model, batches, accelerator, policies, config.seed, data.several)
+    batches.close()
     failures = dict(gather_object(list(failures.items())))
     if failures and not (d.skip_bad or skip_bad):
         raise VideosUnreadable(f'{len(failures)} of {len(data.val)} videos to evaluate on could not be read, and the score would not be that of the others; '

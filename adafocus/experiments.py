@@ -21,7 +21,7 @@ from .stopping import Stopped, StopSignals, end_children, fail, hear_of_launcher
 from .suite import EXPERIMENTS, SCALES, needed
 from .train import EXPECTED
 
-# %% ../nbs/52_experiments.ipynb #c573d094
+# %% ../nbs/52_experiments.ipynb #b876c13e
 def told(config:Config)->dict:
     "A configuration as plain values without paths."
     d = config.data
@@ -34,8 +34,8 @@ def read_results(path:str|Path)->list[dict]:
     rows, measured = {}, {}
     for line in read_lines(path):
         if line['kind'] == 'run': rows['run', line['run'], line['seed']] = line
-        elif line['kind'] == 'result': measured[line['experiment'], line['seed']] = line['rows']
-    return list(rows.values()) + [dict(kind='result', experiment=e, seed=seed, **row) for (e, seed), found in measured.items() for row in found]
+        elif line['kind'] == 'result': measured[line['experiment'], line['seed']] = line
+    return list(rows.values()) + [dict(kind='result', experiment=e, seed=seed, when=line['environment']['time'], **row) for (e, seed), line in measured.items() for row in line['rows']]
 
 def _epoch(line): # what of an epoch's line helps to see how a run went
     score = line['val'].get('mAP', line['val']['accuracy'])
@@ -75,7 +75,7 @@ def _run_seed(names, runs, bench, seed, path, remeasure, begin):
         if main: write_line(path, dict(kind='result', experiment=name, seed=seed, scale=bench.scale.name, environment=environment(bench.accelerator) | dict(command=None), rows=rows))
     bench.forget()
 
-# %% ../nbs/52_experiments.ipynb #b6fc9709
+# %% ../nbs/52_experiments.ipynb #759f426a
 @dataclass
 class Options:
     "Run the paper's experiments. What is there already is not done again."
@@ -99,6 +99,7 @@ class Options:
     "say what would be trained, and end"
     machine: tyro.conf.OmitArgPrefixes[Machine] = field(default_factory=Machine)
 
+# %% ../nbs/52_experiments.ipynb #e83e90a4
 def _begin(options, accelerator, stop):
     if options.scale not in SCALES: raise ValueError(f'scale is {options.scale!r}; it may be {", ".join(SCALES)}')
     if options.seeds < 1: raise ValueError(f'seeds is {options.seeds}; it must be at least 1')
@@ -114,6 +115,7 @@ def _begin(options, accelerator, stop):
     path = run_experiments(names, bench, options.seeds, options.remeasure)
     accelerator.print(f'the results are in {path}')
 
+# %% ../nbs/52_experiments.ipynb #e87cd6bd
 def main(args:list[str]|None=None)->None:
     "The command line. Status 2 for what cannot be done as asked, 1 for what went wrong on the way, those of `stopping` for signals."
     with StopSignals() as stop:

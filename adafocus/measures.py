@@ -45,7 +45,7 @@ _LEAVE = {'out', 'init', 'classes', 'mixed_precision', 'num_classes', 'flip', 'w
 def _differs(one, other): # names
     return {n for n in one if n not in _LEAVE and not isinstance(one[n], dict) and one[n] != other.get(n)} | {n for k, x in one.items() if isinstance(x, dict) for n in _differs(x, other[k])}
 
-# %% ../nbs/51_measures.ipynb #8f7b289e
+# %% ../nbs/51_measures.ipynb #7cefff43
 class Workbench:
     "Runs of one scale in one folder."
     def __init__(self, scale:Scale, out:Path, given:dict[str,str|None], machine:Machine, accelerator:Accelerator, stop:StopSignals|None=None):
@@ -83,7 +83,10 @@ class Workbench:
 
     def scores(self, name:str, seed:int, policies:tuple[str,...]=('learned',))->dict[str,Scores]: # by policy, of the validation videos
         model, config, data = self.open(name, seed)
-        return evaluate(model, Feed(data.val, config, self.accelerator), self.accelerator, policies, config.seed, data.several)[0]
+        feed = Feed(data.val, config, self.accelerator)
+        found, _ = evaluate(model, feed, self.accelerator, policies, config.seed, data.several)
+        feed.close()
+        return found
 
     def answers(self, name:str, seed:int)->dict: # logits and labels by split; costs: GFLOPs when left after each step; kept: several experiments ask
         "What a run says of its videos after every frame."
@@ -172,7 +175,7 @@ def _v1(bench, seed):
             yield _trained(bench, seed, 'V1', task, size, names)
             yield _trained(bench, seed, 'V2', task, size, [f'{v2} {size}'])
 
-# %% ../nbs/51_measures.ipynb #f5528aa7
+# %% ../nbs/51_measures.ipynb #5d9fed53
 def _skip_cost(costs:Costs, config, looked): # (N,) GFLOPs of videos of which so many frames were looked at
     each = {c.part: c.each for c in costs.parts}
     hidden = config.policy_hidden
@@ -189,6 +192,7 @@ def _skipped(bench, seed, name):
         right = logits.argmax(-1) == (batch['labels'][:, 0] if 'labels' in batch else batch['label'])
         for number, valid, r, n in zip(*(bench.accelerator.gather(x).tolist() for x in (batch['number'], batch['valid'], right, looked.sum(1)))):
             if valid: found[number] = r, n
+    feed.close()
     right, looks = np.array(list(found.values())).T
     return float(right.mean()), float(_skip_cost(count(config.model), config.model, looks).mean()), float(looks.mean())
 

@@ -113,6 +113,7 @@ class GridPolicy(nn.Module):
         seen, state = self.remember(maps, state)
         return self.places(self.consider(seen)[0].argmax(-1)), state
 
+# %% ../nbs/03_policy.ipynb #183c8182
 class VideoGridPolicy(GridPolicy):
     "One of these places for a whole video, from all glances at once, as `MLPPolicy`. ValueError for other than T maps."
     per_video, waits = True, True

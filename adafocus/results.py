@@ -6,16 +6,17 @@
 __all__ = ['PAPER', 'STEPS', 'CLAIMS', 'Results', 'mean_std', 'as_table', 'verdict', 'Claim', 'v1_values', 'task_sizes', 'judge',
            'claims_table', 'ablation_table', 'policies_table', 'training_table', 'skipping_table', 'motion_table']
 
-# %% ../nbs/53_results.ipynb #321a7ac9
+# %% ../nbs/53_results.ipynb #20541f1b
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 import numpy as np
 from .experiments import read_results
 from .suite import ABLATION
 from .v1 import STAGES
 
-# %% ../nbs/53_results.ipynb #5dfa8d92
+# %% ../nbs/53_results.ipynb #828b78e2
 class Results:
     "The results of one scale. ValueError where the file is not there."
     def __init__(self, path:str|Path): self.path, self.lines = Path(path), read_results(path)
@@ -37,11 +38,16 @@ class Results:
 
     def seeds(self)->int: return len({x['seed'] for x in self.runs})
 
+    def minutes(self)->float:
+        "Wall time of all seeds: each from the beginning of its first run to the end of its last measurement."
+        times = {}
+        for x in self.lines: times.setdefault(x['seed'], []).append(datetime.fromisoformat(x['environment']['time'] if x['kind'] == 'run' else x['when']))
+        return sum((max(t) - min(t)).total_seconds() for t in times.values())/60
+
     def machine(self)->str:
         "On what, with what, and for how long."
-        e = self.runs[0]['environment']
-        seconds = sum(x['train_seconds'] + x['val_seconds'] for x in self.runs)
-        return f'{len(self.runs)} runs with {self.seeds()} seeds on {e["device_name"]}, {e["threads"]} {"threads" if e["device"] == "cpu" else "CPU threads"}, torch {e["torch"]}: {seconds/60:.0f} minutes of training and validation'
+        where = {f'{e["device_name"]}, {e["threads"]} {"threads" if e["device"] == "cpu" else "CPU threads"}, torch {e["torch"]}' for e in (x['environment'] for x in self.runs)}
+        return f'{len(self.runs)} runs with {self.seeds()} seeds in {self.minutes():.0f} minutes on {"; ".join(sorted(where))}'
 
 def mean_std(values, factor:float=100, digits:int=1)->str:
     "Mean and standard deviation over seeds."
@@ -83,7 +89,7 @@ class Claim:
 
 def _gain(values, unit=' points', factor=100): return f'{factor*values.mean():+.1f} ± {factor*values.std(ddof=1) if len(values) > 1 else 0:.1f}{unit}'
 
-# %% ../nbs/53_results.ipynb #c3178df3
+# %% ../nbs/53_results.ipynb #32c6a965
 def _ablation_claims():
     names = [*ABLATION, '+ frame order']
     for before, after in zip(names, names[1:]):
@@ -98,6 +104,7 @@ def _policy_claims():
         gain = PAPER['policies']['learned'][k] - max(PAPER['policies'][v][k] for v in ('random', 'central', 'gaussian'))
         yield Claim('Table 7', f'After {t} frame{"s" if t > 1 else ""}, the learned policy beats the best of random, central and Gaussian', f'+{gain:.1f} points', 'policies', d, lambda r, d=d: _gain(d(r)), frames=t)
 
+# %% ../nbs/53_results.ipynb #c8701a53
 def v1_values(r, key, variant, task, size): return r.values('v1', key, variant=variant, task=task, patch_size=size)
 def task_sizes(r, task='looks'): return sorted({x['patch_size'] for x in r.rows('v1', task=task)})
 
@@ -119,6 +126,7 @@ def _exit_claims():
     yield Claim('Figure 9', 'Leaving when sure beats leaving at random in the same proportions, mean over budgets', 'a curve', 'exits', against, lambda r: _gain(against(r)))
     yield Claim('Figure 9', 'and a fixed number of frames', 'a curve', 'exits', fixed, lambda r: _gain(fixed(r)))
 
+# %% ../nbs/53_results.ipynb #e8dd76ab
 def _skip_gains(r): # (budgets, seeds); where V2+ could not be given so small a budget with some seed, that budget is left out
     found = {(x['patch_size'], x['skip_cost']) for x in r.rows('skipping', variant='V1+')}
     both = [[r.rows('skipping', variant=v, patch_size=s, skip_cost=c) for v in ('V2+', 'V1+')] for s, c in sorted(found)]
@@ -139,6 +147,7 @@ def _other_claims():
     rate = lambda r: m(r, 'speedup', ours(r))
     yield Claim('Table 5', 'and more videos a second', '1.60 times as many', 'motion', lambda r: rate(r) - 1, lambda r: f'{rate(r).mean():.2f} times as many' + (f' ± {rate(r).std(ddof=1):.2f}' if len(rate(r)) > 1 else ''))
 
+# %% ../nbs/53_results.ipynb #b4504031
 CLAIMS = [*_ablation_claims(), *_policy_claims(), *_v1_claims(), *_exit_claims(), *_other_claims()]
 
 def judge(found:Results)->list[dict]: # a claim each; where, claim, paper, here, verdict, command

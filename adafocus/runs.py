@@ -178,6 +178,11 @@ class Feed:
         self._loader.set_epoch(epoch)                            # the sampler's own would be overruled by Accelerate's counter
         return self._loader
 
+    def close(self)->None:
+        "End the loading processes. Left to Python's garbage collection, where a feed may lie long, each would be waited for ten seconds in vain."
+        for loader in (self._loader, getattr(self._loader, 'base_dataloader', None)):
+            if (batches := getattr(loader, '_iterator', None)) is not None: batches._shutdown_workers(); loader._iterator = None
+
     def __iter__(self)->Iterator[dict]:
         if not self.dealt: return iter(self._loader)
         return (send_to_device(batch, self._accelerator.device, non_blocking=True) for batch in self._loader)

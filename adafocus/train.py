@@ -265,6 +265,7 @@ def train(config:Config,
         with own_run_folder(config, accelerator, resume) as folder:
             run.begin(folder, bool(resume))
             with stop.must_wait(): _all_epochs(run, stop)
+        run.feed.close(); run.val_feed.close()
     return folder
 
 class WorkerDied(RuntimeError): "A loading process ended unasked, as when the system runs out of memory."
