@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MEASURES', 'Machine', 'Workbench', 'measures']
 
-# %% ../nbs/51_measures.ipynb #a18adfc6
+# %% ../nbs/51_measures.ipynb #3168d2ba
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np, torch
 from accelerate import Accelerator
 from .bench_models import throughput
-from .budgets import all_answers, even_budgets
+from .budgets import all_answers
 from .config import Config, load_config
 from .data.transforms import model_inputs
 from .early_exit import ExitCurve, exit_curve, solve_thresholds
@@ -128,13 +128,15 @@ def _policies(bench, seed):
     for variant, s in bench.scores('policies', seed, POLICY_NAMES).items():
         yield dict(variant=variant, score=_listed(s.main), metric=s.metric, **{f'{k}_inside': round(v, 6) for k, v in s.looking().items()}, run='policies')
 
-# %% ../nbs/51_measures.ipynb #1fc28dc3
+# %% ../nbs/51_measures.ipynb #159c1df7
 def _exits(bench, seed, name, budgets)->ExitCurve:
     found = bench.answers(name, seed)
     plans = [solve_thresholds(found['train'][0], found['costs'], b, found['train'][1]) for b in budgets]
     return exit_curve(*found['val'], found['costs'], plans, found['fixed'], samples=100, seed=seed)
 
-def _budgets(bench, seed, name): return even_budgets(bench.answers(name, seed)['costs'], 10)
+def _budgets(bench, seed, name): # GFLOPs a video, closer together where they are small
+    costs = bench.answers(name, seed)['costs']
+    return [float(f'{b:.4g}') for b in np.geomspace(costs[0]*1.04, costs[-1]*.95, 14)]
 
 @measures('exits')
 def _exit_rows(bench, seed):

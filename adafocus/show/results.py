@@ -44,7 +44,7 @@ def plot_ablation(found:Results)->Figure:
     ax.invert_yaxis(); open_axes(ax)
     return figure
 
-# %% ../../nbs/54_result_plots.ipynb #db1fca1f
+# %% ../../nbs/54_result_plots.ipynb #fe0e9f1e
 def plot_policy_steps(found:Results)->Figure:
     "Table 7 as a picture, beside the paper's."
     figure, axes = new_figure(9.5, 3.4, 1, 2)
@@ -67,7 +67,7 @@ def plot_training_cost(found:Results)->Figure:
             (x1, y1), (x2, y2) = ((x.mean(), y.mean()) for x, y in at.values())
             ax.annotate('', (x2, y2), (x1, y1), arrowprops=dict(arrowstyle='->', color='#888888', shrinkA=8, shrinkB=8))
             ax.annotate(f'P = {size}', (x1, y1), xytext=(6, -12), textcoords='offset points', fontsize=8)
-        ax.set(xlabel='seconds of training', ylabel='accuracy (%)', title=title, xlim=(0, None)); ax.legend(frameon=False, loc='best', fontsize=9); open_axes(ax)
+        ax.set(xlabel='seconds of training', ylabel='accuracy (%)', title=title); ax.margins(x=.12, y=.1); ax.set_xlim(0); ax.legend(frameon=False, loc='lower left', fontsize=9); open_axes(ax)
     return figure
 
 # %% ../../nbs/54_result_plots.ipynb #8f645678
@@ -106,7 +106,7 @@ def plot_sizes(found:Results)->Figure:
     ax.set(xlabel=label, ylabel='accuracy (%)'); ax.legend(frameon=False, fontsize=9, loc='lower right'); open_axes(ax)
     return figure
 
-# %% ../../nbs/54_result_plots.ipynb #c57fc212
+# %% ../../nbs/54_result_plots.ipynb #ea75a67f
 def plot_motion(found:Results)->Figure:
     "Table 5 as a picture: accuracy against cost and against speed."
     figure, axes = new_figure(9, 3.2, 1, 2, sharey=True)
@@ -117,7 +117,7 @@ def plot_motion(found:Results)->Figure:
             ours = v.startswith('AdaFocus')
             ax.errorbar(x.mean(), y.mean(), xerr=x.std() if key != 'gflops' else None, yerr=y.std(), fmt='o' if ours else 's', color='#0072B2' if ours else '#777777', capsize=2)
             ax.annotate(v.split(',')[0], (x.mean(), y.mean()), xytext=(0, 9 if not ours else -16), textcoords='offset points', ha='center', fontsize=8.5)
-        ax.set(xlabel=label, ylabel='accuracy (%)' if key == 'gflops' else '', xlim=(0, None)); ax.margins(x=.15, y=.18); open_axes(ax)
+        ax.set(xlabel=label, ylabel='accuracy (%)' if key == 'gflops' else ''); ax.margins(x=.15, y=.18); ax.set_xlim(0); open_axes(ax)
     return figure
 
 # %% ../../nbs/54_result_plots.ipynb #f0f6a509
