@@ -41,7 +41,7 @@ def cache(tmp_path_factory):
 
 def rows(path):
     "What was found, without what took how long or which moment it was."
-    def bare(x): return {k: bare(v) for k, v in x.items() if 'second' not in k and k not in ('speedup', 'environment')} if isinstance(x, dict) else [bare(v) for v in x] if isinstance(x, list) else x
+    def bare(x): return {k: bare(v) for k, v in x.items() if 'second' not in k and k not in ('speedup', 'environment', 'when')} if isinstance(x, dict) else [bare(v) for v in x] if isinstance(x, list) else x
     return sorted(json.dumps(bare(x), sort_keys=True) for x in read_results(path))
 
 
