@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MEASURES', 'Machine', 'Workbench', 'measures']
 
-# %% ../nbs/51_measures.ipynb #3168d2ba
+# %% ../nbs/51_measures.ipynb #a53b2196
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,21 +13,23 @@ from typing import Literal
 import numpy as np, torch
 from accelerate import Accelerator
 from .bench_models import throughput
+from safetensors.torch import load_file
 from .budgets import all_answers
+from .checkpoints import find_checkpoint
 from .config import Config, load_config
 from .data.transforms import model_inputs
 from .early_exit import ExitCurve, exit_curve, solve_thresholds
 from .evaluate import POLICY_NAMES, evaluate
 from .flops import Costs, count
 from .logs import read_lines
-from .metrics import Scores
-from .runs import Feed, load_run, open_run_data
+from .metrics import ScoreKeeper, Scores
+from .runs import Feed, VideosUnreadable, load_run, open_run_data, save_weights
 from .stopping import StopSignals
-from .suite import ABLATION, BASELINES, Planned, Scale
+from .suite import ABLATION, BASELINES, READS, Planned, Scale
 from .train import train
 from .v1 import STAGES, skipping
 
-# %% ../nbs/51_measures.ipynb #7996cd02
+# %% ../nbs/51_measures.ipynb #64fb6d43
 @dataclass
 class Machine:
     "What may differ between machines without changing what is measured, but for time and rounding."
@@ -42,10 +44,22 @@ class Machine:
 
 _LEAVE = {'out', 'init', 'classes', 'mixed_precision', 'num_classes', 'flip', 'workers', 'accumulate', 'compile', 'data', 'manifest'}    # of a run that is there: filled in, or free to change
 
+def _where(spec): return spec and Path(spec.split(':')[-1]).name                             # a folder may be moved, with its name
+
 def _differs(one, other): # names
     return {n for n in one if n not in _LEAVE and not isinstance(one[n], dict) and one[n] != other.get(n)} | {n for k, x in one.items() if isinstance(x, dict) for n in _differs(x, other[k])}
 
-# %% ../nbs/51_measures.ipynb #7cefff43
+# %% ../nbs/51_measures.ipynb #a6ff0cb3
+def _take_last(run): # also for the run that goes on from this one
+    "Put the last epoch's weights in the place of the best one's, and mark the run as finished."
+    checkpoint, wrong = find_checkpoint(run)
+    if wrong: raise ValueError(f'{run}: the last checkpoint is damaged ({wrong[0]})')
+    model, _ = load_run(run)
+    model.load_state_dict({name.removeprefix('module.'): x for name, x in load_file(checkpoint/'model.safetensors').items()})
+    save_weights(model, run/'model.safetensors')
+    (run/'last_epoch').touch()
+
+# %% ../nbs/51_measures.ipynb #8b313767
 class Workbench:
     "Runs of one scale in one folder."
     def __init__(self, scale:Scale, out:Path, given:dict[str,str|None], machine:Machine, accelerator:Accelerator, stop:StopSignals|None=None):
@@ -61,18 +75,20 @@ class Workbench:
                        mixed_precision=m.mixed_precision, data=d, train=replace(c.train, accumulate=m.accumulate, compile=m.compile))
 
     def finished(self, name:str, seed:int)->bool:
-        "Is this run there, to its last epoch?"
+        "Is this run there, to the weights of its last epoch?"
         run = self.folder(name, seed)
-        return all((run/f).is_file() for f in ('config.yaml', 'model.safetensors')) and len(read_lines(run/'metrics.jsonl')) == load_config(run/'config.yaml').train.epochs
+        return (run/'last_epoch').is_file()
 
     def train(self, planned:Planned, seed:int)->Path: # the run's folder
         "Train a run, or go on with it, if it is not finished. ValueError where another one lies in its place."
         run, config = self.folder(planned.name, seed), self.config(planned, seed)
         there = (run/'config.yaml').is_file()
-        if there and (differs := _differs(asdict(config), asdict(load_config(run/'config.yaml')))):
+        earlier = load_config(run/'config.yaml') if there else config
+        if differs := _differs(asdict(config), asdict(earlier)) | ({'data'} if _where(config.data.data) != _where(earlier.data.data) else set()):
             raise ValueError(f'{run} holds a run of other values ({", ".join(sorted(differs))}); --out must be another folder, or that run be removed')
         if not self.finished(planned.name, seed):
             train(config, run if there else None, Accelerator(mixed_precision=self.machine.mixed_precision), self.stop)
+            if self.accelerator.is_main_process: _take_last(run)
             self.accelerator.wait_for_everyone()
         return run
 
@@ -84,8 +100,8 @@ class Workbench:
     def scores(self, name:str, seed:int, policies:tuple[str,...]=('learned',))->dict[str,Scores]: # by policy, of the validation videos
         model, config, data = self.open(name, seed)
         feed = Feed(data.val, config, self.accelerator)
-        found, _ = evaluate(model, feed, self.accelerator, policies, config.seed, data.several)
-        feed.close()
+        found, failures = evaluate(model, feed, self.accelerator, policies, config.seed, data.several)
+        feed.close(); _all_read(failures, config)
         return found
 
     def answers(self, name:str, seed:int)->dict: # logits and labels by split; costs: GFLOPs when left after each step; kept: several experiments ask
@@ -93,14 +109,20 @@ class Workbench:
         if (name, seed) not in self._asked:
             model, config, data = self.open(name, seed)
             some = np.sort(np.random.default_rng(seed).permutation(len(data.train))[:4000])
-            found = {split: all_answers(model, videos, config, self.accelerator, data.several)[:2] for split, videos in (('train', [data.train[k] for k in some]), ('val', data.val))}
+            found = {}
+            for split, videos in (('train', [data.train[k] for k in some]), ('val', data.val)):
+                *found[split], _, failures = all_answers(model, videos, config, self.accelerator, data.several)
+                if split == 'val': _all_read(failures, config)
             self._asked[name, seed] = dict(found, costs=count(config.model).per_step(), fixed=count(config.model).per_step(asked=False))
         return self._asked[name, seed]
 
     def forget(self)->None: self._asked.clear()
     def lines(self, name:str, seed:int)->list[dict]: return read_lines(self.folder(name, seed)/'metrics.jsonl')
 
-# %% ../nbs/51_measures.ipynb #d4c1fb65
+def _all_read(failures, config): # the scores that are compared must be of the same videos
+    if failures and not config.data.skip_bad: raise VideosUnreadable(f'{len(failures)} validation videos could not be read, and scores would not be comparable; the first: {next(iter(failures.values()))}')
+
+# %% ../nbs/51_measures.ipynb #7ed2dda2
 MEASURES: dict[str,Callable[[Workbench,int],Iterator[dict]]] = {}
 
 def measures(name:str)->Callable: # of suite.EXPERIMENTS
@@ -118,10 +140,10 @@ def _scored(bench, seed, name): # the score after each frame, and how often the 
 
 @measures('ablation')
 def _ablation(bench, seed):
-    names = {v: f'ablation {v}' for v in ABLATION} | {'+ frame order': f'v2 {bench.scale.patch_sizes[1]}'}
-    for variant, name in names.items(): yield dict(variant=variant, **_scored(bench, seed, name))
-    reuse = 'without e_G' if bench.scale.looks.model.feature_reuse else 'with e_G'
-    yield dict(variant=reuse, **_scored(bench, seed, 'ablation e_G'))
+    for kind in READS:
+        whole = f'v2 {bench.scale.patch_sizes[1]}' if (kind == 'e_G and e_L') == bench.scale.looks.model.feature_reuse else f'ablation {kind} + frame order'
+        for variant in (*ABLATION, '+ frame order'):
+            yield dict(variant=variant, reads=kind, **_scored(bench, seed, whole if variant == '+ frame order' else f'ablation {kind} {variant}'))
 
 @measures('policies')
 def _policies(bench, seed):
@@ -177,7 +199,7 @@ def _v1(bench, seed):
             yield _trained(bench, seed, 'V1', task, size, names)
             yield _trained(bench, seed, 'V2', task, size, [f'{v2} {size}'])
 
-# %% ../nbs/51_measures.ipynb #5d9fed53
+# %% ../nbs/51_measures.ipynb #d0dc952d
 def _skip_cost(costs:Costs, config, looked): # (N,) GFLOPs of videos of which so many frames were looked at
     each = {c.part: c.each for c in costs.parts}
     hidden = config.policy_hidden
@@ -186,33 +208,33 @@ def _skip_cost(costs:Costs, config, looked): # (N,) GFLOPs of videos of which so
 
 @torch.no_grad()
 def _skipped(bench, seed, name):
-    "Score and cost of V1+."
+    "Score, GFLOPs and looks a video of V1+."
     model, config, data = bench.open(name, seed)
-    feed, found = Feed(data.val, config, bench.accelerator), {}
+    feed, m, failures, looks = Feed(data.val, config, bench.accelerator), config.model, {}, {}
+    keeper = ScoreKeeper(m.frame_size, m.patch_size, data.several)
     for batch in feed:
-        logits, looked = skipping(model, *model_inputs(batch, config.model.frame_size))
-        right = logits.argmax(-1) == (batch['labels'][:, 0] if 'labels' in batch else batch['label'])
-        for number, valid, r, n in zip(*(bench.accelerator.gather(x).tolist() for x in (batch['number'], batch['valid'], right, looked.sum(1)))):
-            if valid: found[number] = r, n
-    feed.close()
-    right, looks = np.array(list(found.values())).T
-    return float(right.mean()), float(_skip_cost(count(config.model), config.model, looks).mean()), float(looks.mean())
+        failures.update(batch.pop('failures'))
+        with bench.accelerator.autocast(): logits, looked = skipping(model, *model_inputs(batch, m.frame_size))
+        found = bench.accelerator.gather(keeper.score(logits[:, None], torch.full((len(logits), 1, 2), .5, device=logits.device), {k: x for k, x in batch.items() if k not in ('boxes', 'visible')}) | dict(looks=looked.sum(1)))
+        looks.update((number, n) for number, n, valid in zip(*(found[k].tolist() for k in ('number', 'looks', 'valid'))) if valid)
+        keeper.add({k: x for k, x in found.items() if k != 'looks'})
+    feed.close(); _all_read(failures, config)
+    n = np.array(list(looks.values()))
+    return float(keeper.scores().main[-1]), float(_skip_cost(count(m), m, n).mean()), float(n.mean())
 
 @measures('skipping')
 def _skipping(bench, seed):
     for size in bench.scale.patch_sizes[1:]:
-        whole, base = bench.answers(f'v1 {size} fine_tune', seed), f'v1 {size} fine_tune'
-        top1 = lambda steps: float((whole['val'][0][torch.arange(len(steps)), torch.as_tensor(steps)].argmax(-1) == _first(whole['val'][1])).float().mean())
-        yield dict(variant='V1', patch_size=size, gflops=round(float(whole['fixed'][-1]), 6), score=round(top1([len(whole['costs']) - 1]*len(whole['val'][0])), 6), run=base)
+        base = f'v1 {size} fine_tune'
+        whole = _exits(bench, seed, base, [float(bench.answers(base, seed)['costs'][-1])])
+        yield dict(variant='V1', patch_size=size, gflops=round(float(whole.fixed_cost[-1]), 6), score=round(float(whole.fixed[-1]), 6), metric=whole.metric, run=base)
         for cost in bench.scale.skip_costs:
             name = f'v1 {size} skip {cost:g}'
             score, gflops, looks = _skipped(bench, seed, name)
-            yield dict(variant='V1+', patch_size=size, skip_cost=cost, gflops=round(gflops, 6), score=round(score, 6), looks=round(looks, 3), run=name)
-            if not whole['costs'][0] <= gflops: continue
+            yield dict(variant='V1+', patch_size=size, skip_cost=cost, gflops=round(gflops, 6), score=round(score, 6), looks=round(looks, 3), metric=whole.metric, run=name)
+            if gflops < bench.answers(base, seed)['costs'][0]: continue                       # that little early exit cannot do
             curve = _exits(bench, seed, base, [gflops])
-            yield dict(variant='V2+', patch_size=size, skip_cost=cost, gflops=round(float(curve.cost[0]), 6), score=round(top1(curve.steps[0]), 6), run=base)
-
-def _first(labels): return labels if labels.ndim == 1 else labels[:, 0]
+            yield dict(variant='V2+', patch_size=size, skip_cost=cost, gflops=round(float(curve.cost[0]), 6), score=round(float(curve.score[0]), 6), metric=whole.metric, run=base)
 
 # %% ../nbs/51_measures.ipynb #37d86256
 @measures('motion')

@@ -98,9 +98,12 @@ class GridPolicy(nn.Module):
         return self.gru(self.squeeze(maps.flatten(0, 1)).view(b, t, -1), state)
 
     def consider(self, seen:Tensor, skipping:bool=False)->tuple[Tensor,Tensor]: # of `remember` -> (B, T, choices) and (B, T), float32
-        "Logits of the choices, and the reward expected. The choices: places; with `skipping`, 0 to skip the frame and 1 to look."
+        "Logits of the choices, and the return expected. The choices: places; with `skipping`, 0 to skip the frame and 1 to look."
         actor, critic = (self.skip_actor, self.skip_critic) if skipping else (self.actor, self.critic)
-        return actor(seen).float(), critic(seen)[..., 0].float()
+        kind = seen.device.type
+        with torch.autocast(kind, enabled=False) if kind != 'meta' else nullcontext():     # in bfloat16 choices would tie
+            seen = seen.to(self.actor.weight.dtype)
+            return actor(seen), critic(seen)[..., 0]
 
     def places(self, choices:Tensor)->Tensor: # (...) in 0..side^2-1 -> (..., 2) as (x, y) in [0, 1]
         "Positions of numbered places, row by row from the top left."

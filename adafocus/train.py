@@ -43,7 +43,7 @@ def fit_to_data(config:Config, data:VideoData, processes:int, device:str='cpu')-
     if videos < batch:
         raise ValueError(f'batch_size is {batch}, but there are {videos} videos to train on; it may be at most that many')
     m = config.model
-    vectors = batch//shares*(1 if m.policy == 'mlp' else m.num_frames)                          # that batch norms see at once
+    vectors = batch//shares*(1 if m.policy in ('mlp', 'video_grid') else m.num_frames)                          # that batch norms see at once
     if vectors < 2: raise ValueError(f'batch_size is {batch}; policy {m.policy} with {m.num_frames} frames needs at least 2 videos a process' + (' and part' if t.accumulate > 1 else '') + ' to train')
     if config.classes and config.classes != data.classes:
         raise ValueError(f'the run was trained on the classes {", ".join(config.classes)}; the data has {", ".join(data.classes)}')

@@ -49,13 +49,13 @@ def returns(rewards:Tensor, discount:float=.7)->Tensor: # (B, C)
         out.append(total)
     return torch.stack(out[::-1], 1)
 
-# %% ../nbs/06_v1.ipynb #b00f8509
+# %% ../nbs/06_v1.ipynb #7c1c5be9
 def ppo_loss(found:Exploration,
              reward:Tensor,                # (B, C), of `rewards`
              before:Tensor|None=None,      # (B, C), log-probabilities when the choices were made; None: just now
              discount:float=.7, clip:float=.2, entropy:float=.01, value:float=.5,
             )->tuple[Tensor, dict[str,Tensor]]: # what to minimise; and policy, value, entropy, reward by name
-    "Proximal policy optimisation (Schulman et al., 2017) of actor and critic, with V1's constants."
+    "Proximal policy optimisation (Schulman et al., 2017) of actor and critic."
     expected, free = found.expected.float(), found.free
     worth = returns(reward, discount)
     advantage = (worth - expected.detach())[free]
@@ -135,7 +135,7 @@ def pooled_looks(classifier:MaxPoolClassifier,
     heads, pooled = looked.cumsum(1) - 1, classifier.dropout(pooled)
     return torch.stack([torch.baddbmm(classifier.bias[h][..., None], classifier.weight[h], p[..., None])[..., 0] for h, p in zip(heads.unbind(1), pooled.unbind(1))], 1)
 
-# %% ../nbs/06_v1.ipynb #9f182b57
+# %% ../nbs/06_v1.ipynb #9edd1765
 class StagedAdaFocus(_Stage):
     "An AdaFocus in one of V1's stages. ValueError for a stage that does not exist, or that this model cannot have."
     def forward(self, glance:Tensor, focus:Tensor|None=None, random_positions:Tensor|None=None, positions:Tensor|None=None
@@ -155,7 +155,7 @@ class StagedAdaFocus(_Stage):
         frozen = self.stage == 'skip'
         with torch.no_grad() if frozen else nullcontext(): seen, _ = self.policy.remember(maps)
         logits, expected = self.policy.consider(seen, skipping=frozen)
-        actor = torch.distributions.Categorical(logits=logits)
+        actor = torch.distributions.Categorical(logits=logits, validate_args=False)                 # what is not finite is found, and said, after the step
         choices, looks = actor.sample(), focus.shape[1]
         with torch.no_grad():
             read = e_G if self.config.feature_reuse else None
@@ -182,13 +182,13 @@ def stage_loss(outputs:tuple[AdaFocusOutput|Exploration,None], # of a StagedAdaF
     loss = frame_cross_entropy(found.logits, labels)
     return loss, dict(classifier=loss)
 
-# %% ../nbs/06_v1.ipynb #82e25f55
+# %% ../nbs/06_v1.ipynb #6ec99992
 def skipping(model:AdaFocus,
              glance:Tensor,          # (B, T, 3, H, W), normalised, in processing order
              focus:Tensor|None=None, # as AdaFocus
             )->tuple[Tensor,Tensor]: # logits (B, K) after the last frame; (B, T) bool, which frames were looked at
     "A video as V1+ sees it, by the more probable choice for each frame. ValueError for a model that cannot skip."
-    if not (isinstance(model.policy, GridPolicy) and isinstance(model.classifier, MaxPoolClassifier)):
+    if not (isinstance(model.policy, GridPolicy) and not model.policy.per_video and isinstance(model.classifier, MaxPoolClassifier)):
         raise ValueError(f'policy is {model.config.policy} and classifier {model.config.classifier}; only grid and max_pool can skip frames')
     focus = glance if focus is None else focus
     maps, e_G = model.glance(glance)

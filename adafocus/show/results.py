@@ -16,13 +16,15 @@ from ..suite import SCALES
 from .plots import plot_patches
 from .style import EXIT_STYLES, POLICY_STYLES, new_figure, open_axes
 
-# %% ../../nbs/54_result_plots.ipynb #f4c79efc
+# %% ../../nbs/54_result_plots.ipynb #c214172c
 METHODS = {'V1': dict(color='#D55E00', marker='s', linestyle='--'), 'V2': dict(color='#0072B2', marker='o', linestyle='-')}
 SIZE_STYLES = dict(color='#56B4E9', marker='v'), dict(color='#0072B2', marker='o'), dict(color='#332288', marker='^')
 
 def _band(ax, x, values, label, **style): # values (seeds, n) in percent: mean, and the deviation as a band
     mean, std = values.mean(0), values.std(0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1])
     ax.plot(x, mean, label=label, markersize=4, **style); ax.fill_between(x, mean - std, mean + std, color=style['color'], alpha=.15, linewidth=0)
+
+def _std(x): return x.std(ddof=1) if len(x) > 1 else 0
 
 def _cost(gflops): # in what is easy to read: a factor and a label
     return (1000, 'million multiply-adds a video') if np.max(gflops) < .5 else (1, 'GFLOPs a video')
@@ -31,20 +33,20 @@ def _stacked(found, experiment, key='score', factor=100, **where): return factor
 
 def plot_ablation(found:Results)->Figure:
     "Table 6 as a picture: bars for the mean, dots for the seeds."
-    names = found.variants('ablation')
-    figure, axes = new_figure(7, 2.9)
-    ax = axes[0, 0]
-    for k, v in enumerate(names):
-        each = 100*found.values('ablation', variant=v)
-        ax.barh(k, each.mean(), color='#bbbbbb' if v.startswith('with') else '#0072B2', height=.6, alpha=.75)
-        ax.plot(each, [k]*len(each), 'o', color='black', markersize=3.5)
-        ax.text(max(each) + 1.5, k, mean_std(each/100), va='center', fontsize=9)
+    kinds, names = list(dict.fromkeys(x['reads'] for x in found.rows('ablation'))), found.variants('ablation')
+    figure, axes = new_figure(9.5, 2.7, 1, len(kinds), sharey=True)
     T = len(found.rows('ablation')[0]['score'])
-    ax.set(yticks=range(len(names)), yticklabels=names, xlim=(0, 118), xlabel=f'{found.rows("ablation")[0]["metric"]} after {T} frames (%)')
-    ax.invert_yaxis(); open_axes(ax)
+    for ax, kind in zip(axes[0], kinds):
+        for k, v in enumerate(names):
+            each = 100*found.values('ablation', variant=v, reads=kind)
+            ax.barh(k, each.mean(), color='#0072B2', height=.6, alpha=.75)
+            ax.plot(each, [k]*len(each), 'o', color='black', markersize=3.5)
+            ax.text(max(each) + 1.5, k, mean_std(each/100), va='center', fontsize=9)
+        ax.set(yticks=range(len(names)), yticklabels=names, xlim=(0, 125), xlabel=f'{found.rows("ablation")[0]["metric"]} after {T} frames (%)', title=f'$f_C$ reads {kind}'); open_axes(ax)
+    axes[0, 0].invert_yaxis()
     return figure
 
-# %% ../../nbs/54_result_plots.ipynb #fe0e9f1e
+# %% ../../nbs/54_result_plots.ipynb #8a4d569e
 def plot_policy_steps(found:Results)->Figure:
     "Table 7 as a picture, beside the paper's."
     figure, axes = new_figure(9.5, 3.4, 1, 2)
@@ -63,7 +65,7 @@ def plot_training_cost(found:Results)->Figure:
         for size in task_sizes(found, task):
             at = {v: (v1_values(found, 'seconds', v, task, size), 100*v1_values(found, 'score', v, task, size)) for v in METHODS}
             for v, (x, y) in at.items():
-                ax.errorbar(x.mean(), y.mean(), xerr=x.std(), yerr=y.std(), **{**METHODS[v], 'linestyle': 'none'}, capsize=2, label=v if size == task_sizes(found, task)[0] else None)
+                ax.errorbar(x.mean(), y.mean(), xerr=_std(x), yerr=_std(y), **{**METHODS[v], 'linestyle': 'none'}, capsize=2, label=v if size == task_sizes(found, task)[0] else None)
             (x1, y1), (x2, y2) = ((x.mean(), y.mean()) for x, y in at.values())
             ax.annotate('', (x2, y2), (x1, y1), arrowprops=dict(arrowstyle='->', color='#888888', shrinkA=8, shrinkB=8))
             ax.annotate(f'P = {size}', (x1, y1), xytext=(6, -12), textcoords='offset points', fontsize=8)
@@ -106,7 +108,7 @@ def plot_sizes(found:Results)->Figure:
     ax.set(xlabel=label, ylabel='accuracy (%)'); ax.legend(frameon=False, fontsize=9, loc='lower right'); open_axes(ax)
     return figure
 
-# %% ../../nbs/54_result_plots.ipynb #ea75a67f
+# %% ../../nbs/54_result_plots.ipynb #de2799a3
 def plot_motion(found:Results)->Figure:
     "Table 5 as a picture: accuracy against cost and against speed."
     figure, axes = new_figure(9, 3.2, 1, 2, sharey=True)
@@ -115,7 +117,7 @@ def plot_motion(found:Results)->Figure:
         for k, v in enumerate(found.variants('motion')):
             x, y = found.values('motion', key, variant=v)*(factor if key == 'gflops' else 1), 100*found.values('motion', variant=v)
             ours = v.startswith('AdaFocus')
-            ax.errorbar(x.mean(), y.mean(), xerr=x.std() if key != 'gflops' else None, yerr=y.std(), fmt='o' if ours else 's', color='#0072B2' if ours else '#777777', capsize=2)
+            ax.errorbar(x.mean(), y.mean(), xerr=_std(x) if key != 'gflops' else None, yerr=_std(y), fmt='o' if ours else 's', color='#0072B2' if ours else '#777777', capsize=2)
             ax.annotate(v.split(',')[0], (x.mean(), y.mean()), xytext=(0, 9 if not ours else -16), textcoords='offset points', ha='center', fontsize=8.5)
         ax.set(xlabel=label, ylabel='accuracy (%)' if key == 'gflops' else ''); ax.margins(x=.15, y=.18); ax.set_xlim(0); open_axes(ax)
     return figure
