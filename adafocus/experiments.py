@@ -47,7 +47,7 @@ def _note_run(bench, seed, name, path):
     write_line(path, dict(kind='run', run=name, seed=seed, scale=bench.scale.name, train_seconds=round(sum(x['train_seconds'] for x in lines), 3),
                           val_seconds=round(sum(x['val_seconds'] for x in lines), 3), epochs=[_epoch(x) for x in lines], config=told(load_config(run/'config.yaml')), environment=known))
 
-# %% ../nbs/52_experiments.ipynb #fa20efaf
+# %% ../nbs/52_experiments.ipynb #f1153dd5
 def run_experiments(names:list[str], bench:Workbench, seeds:int=3, remeasure:bool=False)->Path: # the results file
     "Train what is missing, measure what has not been measured. What `train` and `evaluate` raise; nothing done is lost."
     path, runs, begin = bench.out/'results.jsonl', needed(bench.scale, names), time.monotonic()
@@ -83,6 +83,7 @@ def _run_seed(names, runs, bench, seed, path, remeasure, begin):
         if main: print(f'seed {seed}: measuring {name}', flush=True)
         rows = list(MEASURES[name](bench, seed))
         if main: write_line(path, dict(kind='result', experiment=name, seed=seed, plan=plans[name], scale=bench.scale.name, environment=environment(bench.accelerator) | dict(command=None), rows=rows))
+    if main and bench.finished('clips', seed) and ('run', 'clips') not in known: _note_run(bench, seed, 'clips', path)     # trained while measuring
     bench.forget()
 
 # %% ../nbs/52_experiments.ipynb #b1732271

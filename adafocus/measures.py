@@ -29,10 +29,10 @@ from .suite import ABLATION, BASELINES, READS, Planned, Scale
 from .train import train
 from .v1 import STAGES, skipping
 
-# %% ../nbs/51_measures.ipynb #64fb6d43
+# %% ../nbs/51_measures.ipynb #cc629c2c
 @dataclass
 class Machine:
-    "What may differ between machines without changing what is measured, but for time and rounding."
+    "What may differ between machines, and hardly changes what is measured: time, rounding, and what batch norms and V1's advantages see at once."
     workers: int|None = None
     "processes that decode, for each training process; not given: as the scale says"
     accumulate: int = 1

@@ -106,8 +106,8 @@ def _check_frames(encoder, frames):
         raise ValueError(f'there are {frames.shape[1]} frames a video; this encoder shifts channels over {encoder.frames}')
 
 # %% ../nbs/05_model.ipynb #2582a033
-class AdaFocusParts(nn.Module):
-    "The parts of AdaFocus V2 and what each does (Figure 2)."
+class _Parts(nn.Module):
+    "The parts of AdaFocus V2 (Figure 2)."
     def __init__(self, config:ModelConfig):
         super().__init__()
         self.config = c = config
@@ -134,6 +134,9 @@ class AdaFocusParts(nn.Module):
         self.global_encoder.train(training)
         return maps.shape[-1]
 
+# %% ../nbs/05_model.ipynb #8cd7af05
+class AdaFocusParts(_Parts):
+    "The parts of AdaFocus V2 and what each does (Figure 2)."
     def glance(self, frames:Tensor,       # (B, T, 3, H, W)
               )->tuple[Tensor,Tensor]:    # maps (B, T, C, h, w) and vectors e_G (B, T, C)
         "Eq. 1: f_G on every frame."

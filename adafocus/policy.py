@@ -25,9 +25,21 @@ def _positions(head, features):
         positions = nn.functional.linear(features.to(head.weight.dtype), head.weight, head.bias).sigmoid()
     return positions if positions.dtype == torch.float64 else positions.float()
 
-class GRUPolicy(nn.Module):
-    "One position a frame from the glances at it and at those before it (Eq. 4, appendix B.1)."
+class _Recurrent(nn.Module):
+    "Squeezes each map and remembers: what the policies with one answer a frame are built on."
     per_video, waits = False, False
+    def __init__(self, in_channels:int, map_size:int, reduced:int, hidden:int):
+        super().__init__()
+        self.squeeze = nn.Sequential(*_squeeze(in_channels, map_size, reduced, hidden))
+        self.gru = nn.GRU(hidden, hidden, batch_first=True)
+
+    def remember(self, maps:Tensor, state:Tensor|None=None)->tuple[Tensor,Tensor]: # (B, T, C, h, w) -> (B, T, hidden) and the state
+        "What the glances so far amount to, after each."
+        b, t = maps.shape[:2]
+        return self.gru(self.squeeze(maps.flatten(0, 1)).view(b, t, -1), state)
+
+class GRUPolicy(_Recurrent):
+    "One position a frame from the glances at it and at those before it (Eq. 4, appendix B.1)."
     def __init__(self,
                  in_channels:int,  # channels of f_G's map
                  map_size:int,     # side of f_G's map
@@ -35,19 +47,15 @@ class GRUPolicy(nn.Module):
                  reduced:int=64,   # channels the map is squeezed to
                  hidden:int=2048,  # size of the GRU's state
                 ):
-        super().__init__()
-        self.squeeze = nn.Sequential(*_squeeze(in_channels, map_size, reduced, hidden))
-        self.gru = nn.GRU(hidden, hidden, batch_first=True)
+        super().__init__(in_channels, map_size, reduced, hidden)
         self.head = nn.Linear(hidden, 2)
 
     def forward(self,
                 maps:Tensor,             # (B, T, C, h, w), f_G's maps in the order in which frames are processed
                 state:Tensor|None=None,  # (1, B, hidden) from the call before; None at a video's start
                )->tuple[Tensor,Tensor]:  # positions (B, T, 2) as (x, y) in [0, 1], float32 or wider; the state after the last frame
-        b, t = maps.shape[:2]
-        features = self.squeeze(maps.flatten(0, 1)).view(b, t, -1)
-        features, state = self.gru(features, state)
-        return _positions(self.head, features), state
+        seen, state = self.remember(maps, state)
+        return _positions(self.head, seen), state
 
 # %% ../nbs/03_policy.ipynb #a2633d38
 class MLPPolicy(nn.Module):
@@ -74,9 +82,8 @@ class MLPPolicy(nn.Module):
         return _positions(self.head, self.squeeze(maps.flatten(1, 2)))[:, None], None
 
 # %% ../nbs/03_policy.ipynb #0ec32ead
-class GridPolicy(nn.Module):
+class GridPolicy(_Recurrent):
     "AdaFocusV1's: one of `side` x `side` places a frame, from the glances at it and at those before it. It is not learned end to end."
-    per_video, waits = False, False
     def __init__(self,
                  in_channels:int,  # channels of f_G's map
                  map_size:int,     # side of f_G's map
@@ -85,17 +92,10 @@ class GridPolicy(nn.Module):
                  hidden:int=2048,  # size of the GRU's state
                  side:int=7,       # places along each axis, the first and last at the frame's edges
                 ):
-        super().__init__()
+        super().__init__(in_channels, map_size, reduced, hidden)
         self.side = side
-        self.squeeze = nn.Sequential(*_squeeze(in_channels, map_size, reduced, hidden))
-        self.gru = nn.GRU(hidden, hidden, batch_first=True)
         self.actor, self.critic = nn.Linear(hidden, side**2), nn.Linear(hidden, 1)
         self.skip_actor, self.skip_critic = (nn.Sequential(nn.Linear(hidden, 64), nn.Tanh(), nn.Linear(64, n)) for n in (2, 1))
-
-    def remember(self, maps:Tensor, state:Tensor|None=None)->tuple[Tensor,Tensor]: # (B, T, C, h, w) -> (B, T, hidden) and the state
-        "What the glances so far amount to, after each."
-        b, t = maps.shape[:2]
-        return self.gru(self.squeeze(maps.flatten(0, 1)).view(b, t, -1), state)
 
     def consider(self, seen:Tensor, skipping:bool=False)->tuple[Tensor,Tensor]: # of `remember` -> (B, T, choices) and (B, T), float32
         "Logits of the choices, and the return expected. The choices: places; with `skipping`, 0 to skip the frame and 1 to look."
@@ -118,7 +118,7 @@ class GridPolicy(nn.Module):
 
 # %% ../nbs/03_policy.ipynb #183c8182
 class VideoGridPolicy(GridPolicy):
-    "One of these places for a whole video, from all glances at once, as `MLPPolicy`. ValueError for other than T maps."
+    "One of these places for a whole video, from all glances at once, squeezed once where `MLPPolicy` does it twice. ValueError for other than T maps."
     per_video, waits = True, True
     def __init__(self, in_channels:int, map_size:int, frames:int, reduced:int=64, hidden:int=1024, side:int=7):
         nn.Module.__init__(self)
