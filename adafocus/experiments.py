@@ -17,9 +17,9 @@ from .data.loading import shared_frames
 from .logs import environment, keep_lines, read_lines, write_line
 from .measures import MEASURES, Machine, Workbench
 from .runs import prepare_cpu
-from .stopping import Stopped, StopSignals, end_children, fail, hear_of_launcher
+from .stopping import Stopped, StopSignals, end_children, hear_of_launcher
 from .suite import EXPERIMENTS, SCALES, Scale, needed
-from .train import EXPECTED
+from .train import end_failed
 
 # %% ../nbs/52_experiments.ipynb #b876c13e
 def told(config:Config)->dict:
@@ -142,10 +142,6 @@ def main(args:list[str]|None=None)->None:
             if accelerator is None or accelerator.is_main_process: print('adafocus.experiments: stopped; the same command goes on from there', file=sys.stderr)
             end_children()
             raise SystemExit(e.status if isinstance(e, Stopped) else 130)
-        except Exception as e:
-            status = next((status for kind, status in EXPECTED.items() if isinstance(e, kind)), None)
-            rank, processes = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
-            if status is None and processes == 1: raise
-            fail(e, status or 1, rank, processes, 'adafocus.experiments', status is not None)
+        except Exception as e: end_failed(e, accelerator, 'adafocus.experiments')
 
 if __name__ == '__main__' and '__file__' in globals(): main()

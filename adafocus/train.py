@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['EXPECTED', 'fit_to_data', 'Progress', 'Training', 'train_epoch', 'score_epoch', 'end_epoch', 'train', 'WorkerDied',
-           'main']
+           'end_failed', 'main']
 
 # %% ../nbs/23_train.ipynb #7fed982d
 import os, re, sys, time
@@ -289,6 +289,13 @@ def _all_epochs(run, stop):
 # %% ../nbs/23_train.ipynb #b11a5605
 EXPECTED = {ValueError: 2, VideosUnreadable: 1, VideoError: 1, WorkerDied: 1, LossNotFinite: 1, WeightsUnavailable: 1, CheckpointError: 1, OSError: 1}
 
+def end_failed(e:Exception, accelerator:Accelerator|None, program:str)->None:
+    "End with one sentence and a status for what may be expected; raise what may not, or with several processes let all end."
+    status = next((status for kind, status in EXPECTED.items() if isinstance(e, kind)), None)
+    rank, processes = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
+    if status is None and processes == 1: raise e
+    fail(e, status or 1, rank, processes, program, status is not None)
+
 def main(args:list[str]|None=None)->None:
     "The command line of training. Status 2 for what cannot be done as asked, 1 for what went wrong on the way, those of `stopping` for signals."
     with StopSignals() as stop:
@@ -312,11 +319,7 @@ def main(args:list[str]|None=None)->None:
             print('adafocus.train: stopped at once; --resume RUN goes on from the last checkpoint', file=sys.stderr)
             end_children()
             raise SystemExit(130)
-        except Exception as e:
-            status = next((status for kind, status in EXPECTED.items() if isinstance(e, kind)), None)
-            rank, processes = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
-            if status is None and processes == 1: raise
-            fail(e, status or 1, rank, processes, 'adafocus.train', status is not None)
+        except Exception as e: end_failed(e, accelerator, 'adafocus.train')
 
 def _say_plan(config, accelerator):
     from adafocus.plan import describe_plan

@@ -111,6 +111,15 @@ def test_paths_do_not_get_into_results(whole):
     assert str(whole.parent) not in text and '/' not in json.dumps([x['config']['data']['data'] for x in Results(whole/'results.jsonl').runs])
 
 
+def test_pauses_are_not_counted_as_work(tmp_path):
+    "Stopped for most of an hour after two runs; what is summed is when something was done, a measurement's time included."
+    def line(at, **more): return json.dumps(more | dict(seed=0, scale='laptop', environment=dict(time=f'2026-01-01T{at}+00:00')))
+    def run(at, name, seconds): return line(at, kind='run', run=name, train_seconds=seconds - 10, val_seconds=10)
+    path = tmp_path/'results.jsonl'
+    path.write_text('\n'.join([run('10:00:00', 'a', 100), run('10:02:00', 'b', 70), run('11:00:00', 'c', 60), line('11:02:00', kind='result', experiment='exits', plan='x', rows=[dict(score=[.5])])]) + '\n')
+    assert Results(path).minutes() == pytest.approx((120 + 70 + 120)/60)
+
+
 # --- the results that the notebooks show
 
 def test_shown_results_are_those_of_the_plan():
