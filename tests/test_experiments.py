@@ -1,5 +1,6 @@
 "The paper's experiments: stopped and gone on with, several processes, and that the results which are shown belong to what would be run."
 import json
+import re
 import signal
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from adafocus import experiments, suite
 from adafocus.data.needle import NeedleConfig
 from adafocus.experiments import main, read_results, told
 from adafocus.measures import Machine, Workbench
-from adafocus.results import CLAIMS, Results, judge, verdict
+from adafocus.results import CLAIMS, Results, judge, summary_table, verdict
 from adafocus.stopping import StopSignals
 
 RESULTS = ROOT/'nbs'/'results'/'laptop.jsonl'
@@ -161,6 +162,14 @@ def test_every_claim_is_judged_by_its_numbers():
     found = judge(Results(RESULTS))
     assert len(found) == len(CLAIMS) and {r['verdict'] for r in found} <= {'agrees', 'disagrees', 'not told apart'}
     assert verdict([.01, .02, .03]) == 'agrees' and verdict([-.01, -.02, -.03]) == 'disagrees' and verdict([.5, .5, -.01]) == 'not told apart'
+
+
+def test_the_readme_has_what_was_found():
+    rows = judge(Results(RESULTS))
+    text = (ROOT/'README.md').read_text()
+    assert summary_table(rows, 'nbs/') in text
+    said = re.search(r'Of (\d+) claims (\d+) hold here, (\d+) do not, and for (\d+) three seeds do not tell', text)
+    assert [int(n) for n in said.groups()] == [len(rows), *(sum(r['verdict'] == v for r in rows) for v in ('agrees', 'disagrees', 'not told apart'))]
 
 
 def test_turned_round_a_claim_is_turned_round(tmp_path):

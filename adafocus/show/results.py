@@ -114,11 +114,13 @@ def plot_motion(found:Results)->Figure:
     figure, axes = new_figure(9, 3.2, 1, 2, sharey=True)
     factor, label = _cost([x['gflops'] for x in found.rows('motion')])
     for ax, key, label in zip(axes[0], ('gflops', 'videos_per_second'), (label, 'videos a second')):
-        for k, v in enumerate(found.variants('motion')):
+        variants = found.variants('motion')
+        for v, marker in zip(variants, 's^D' + 'o'*len(variants)):
             x, y = found.values('motion', key, variant=v)*(factor if key == 'gflops' else 1), 100*found.values('motion', variant=v)
-            ours = v.startswith('AdaFocus')
-            ax.errorbar(x.mean(), y.mean(), xerr=_std(x) if key != 'gflops' else None, yerr=_std(y), fmt='o' if ours else 's', color='#0072B2' if ours else '#777777', capsize=2)
-            ax.annotate(v.split(',')[0], (x.mean(), y.mean()), xytext=(0, 9 if not ours else -16), textcoords='offset points', ha='center', fontsize=8.5)
+            name, _, size = v.partition(', ')
+            ax.errorbar(x.mean(), y.mean(), xerr=_std(x) if key != 'gflops' else None, yerr=_std(y), fmt=marker, color='#0072B2' if size else '#777777', capsize=2, label=name if marker != 'o' or v == variants[3] else None)
+            if size: ax.annotate(size, (x.mean(), y.mean()), xytext=(0, -16), textcoords='offset points', ha='center', fontsize=8.5)
+        if key == 'gflops': ax.legend(frameon=False, fontsize=9, loc='center left')
         ax.set(xlabel=label, ylabel='accuracy (%)' if key == 'gflops' else ''); ax.margins(x=.15, y=.18); ax.set_xlim(0); open_axes(ax)
     return figure
 
