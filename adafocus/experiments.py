@@ -35,7 +35,7 @@ def read_results(path:str|Path)->list[dict]:
     for line in read_lines(path):
         if line['kind'] == 'run': rows['run', line['run'], line['seed']] = line
         elif line['kind'] == 'result': measured[line['experiment'], line['seed']] = line
-    return list(rows.values()) + [dict(kind='result', experiment=e, seed=seed, when=line['environment']['time'], **row) for (e, seed), line in measured.items() for row in line['rows']]
+    return list(rows.values()) + [dict(kind='result', experiment=e, seed=seed, when=line['environment']['time'], took=line['seconds'], **row) for (e, seed), line in measured.items() for row in line['rows']]
 
 def _epoch(line): # what of an epoch's line helps to see how a run went
     score = line['val'].get('mAP', line['val']['accuracy'])
@@ -81,8 +81,9 @@ def _run_seed(names, runs, bench, seed, path, remeasure, begin):
         if main and (anew or ('run', planned.name) not in known): _note_run(bench, seed, planned.name, path)
     for name in left:
         if main: print(f'seed {seed}: measuring {name}', flush=True)
+        start = time.monotonic()
         rows = list(MEASURES[name](bench, seed))
-        if main: write_line(path, dict(kind='result', experiment=name, seed=seed, plan=plans[name], scale=bench.scale.name, environment=environment(bench.accelerator) | dict(command=None), rows=rows))
+        if main: write_line(path, dict(kind='result', experiment=name, seed=seed, plan=plans[name], scale=bench.scale.name, seconds=round(time.monotonic() - start, 1), environment=environment(bench.accelerator) | dict(command=None), rows=rows))
     if main and bench.finished('clips', seed) and ('run', 'clips') not in known: _note_run(bench, seed, 'clips', path)     # trained while measuring
     bench.forget()
 

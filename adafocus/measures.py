@@ -25,7 +25,7 @@ from .logs import read_lines
 from .metrics import ScoreKeeper, Scores
 from .runs import Feed, VideosUnreadable, load_run, open_run_data, save_weights
 from .stopping import StopSignals
-from .suite import ABLATION, BASELINES, READS, Planned, Scale
+from .suite import ABLATION, BASELINES, Planned, Scale, whole_run
 from .train import train
 from .v1 import STAGES, skipping
 
@@ -140,10 +140,8 @@ def _scored(bench, seed, name): # the score after each frame, and how often the 
 
 @measures('ablation')
 def _ablation(bench, seed):
-    for kind in READS:
-        whole = f'v2 {bench.scale.patch_sizes[1]}' if (kind == 'e_G and e_L') == bench.scale.looks.model.feature_reuse else f'ablation {kind} + frame order'
-        for variant in (*ABLATION, '+ frame order'):
-            yield dict(variant=variant, reads=kind, **_scored(bench, seed, whole if variant == '+ frame order' else f'ablation {kind} {variant}'))
+    for variant in ABLATION: yield dict(variant=variant, **_scored(bench, seed, f'ablation {variant}'))
+    yield dict(variant='+ frame order', **_scored(bench, seed, whole_run(bench.scale)))
 
 @measures('policies')
 def _policies(bench, seed):

@@ -18,7 +18,7 @@ from .suite import ABLATION, EXPERIMENTS
 from .v1 import STAGES
 
 # %% ../nbs/53_results.ipynb #828b78e2
-PAUSE = 60.            # seconds between two runs, from which on nothing is taken to have been done
+PAUSE = 60.            # seconds without a run or a measurement, from which on it is taken to have been stopped
 
 class Results:
     "The results of one scale. ValueError where the file is not there."
@@ -42,17 +42,13 @@ class Results:
     def seeds(self)->int: return len({x['seed'] for x in self.runs})
 
     def minutes(self)->float:
-        "Wall time of all seeds: each from the beginning of its first run to the end of its last measurement, without the pauses before a run where it had been stopped."
-        spans, total = {}, 0.
+        "Wall time of all runs and measurements, with what lies between them, but not the pauses where it had been stopped."
+        spans, total, at = [], 0., 0.
         for x in self.lines:
-            begin = datetime.fromisoformat(x['environment']['time'] if x['kind'] == 'run' else x['when']).timestamp()
-            spans.setdefault(x['seed'], []).append((begin, begin + x.get('train_seconds', 0) + x.get('val_seconds', 0), x['kind'] == 'run'))
-        for each in map(sorted, spans.values()):
-            at = each[0][0]
-            for begin, end, is_run in each:
-                if not (is_run and begin > at + PAUSE): total += max(end - at, 0)
-                else: total += end - begin
-                at = max(at, end)
+            when = datetime.fromisoformat(x['environment']['time'] if x['kind'] == 'run' else x['when']).timestamp()
+            spans.append((when, when + x['train_seconds'] + x['val_seconds']) if x['kind'] == 'run' else (when - x['took'], when))
+        for begin, end in sorted(spans):
+            if end > at: total, at = total + end - (at if begin - at < PAUSE else begin), end
         return total/60
 
     def machine(self)->str:
@@ -102,10 +98,10 @@ def _gain(values, unit=' points', factor=100): return f'{factor*values.mean():+.
 
 # %% ../nbs/53_results.ipynb #8fd21efe
 def _ablation_claims():
-    names, reads = [*ABLATION, '+ frame order'], 'e_G and e_L'
+    names = [*ABLATION, '+ frame order']
     pairs = [*zip(names, names[1:]), (names[0], names[-1])]
     for before, after in pairs:
-        d = lambda r, a=after, b=before: r.values('ablation', variant=a, reads=reads) - r.values('ablation', variant=b, reads=reads)
+        d = lambda r, a=after, b=before: r.values('ablation', variant=a) - r.values('ablation', variant=b)
         text = 'All of them together help' if before == names[0] and after == names[-1] else f'{after[2:].capitalize()} helps'
         yield Claim('Table 6', text, f'{PAPER["ablation"][after] - PAPER["ablation"][before]:+.1f} points', 'ablation', d, lambda r, d=d: _gain(d(r)))
 
@@ -196,16 +192,16 @@ def claims_table(rows:list[dict])->str: # Markdown
     return '\n'.join(['| | the paper says | there | here | | experiment |', '| --- | --- | --- | --- | --- | --- |', *map(cells, rows)])
 
 # %% ../nbs/53_results.ipynb #47b925ad
-def ablation_table(found:Results, reads:str='e_G and e_L')->str: # one of suite.READS
+def ablation_table(found:Results)->str:
     "Table 6: the score after the first and after all frames, and what each step adds, seed by seed."
-    rows, before, at = [], None, dict(reads=reads)
+    rows, before = [], None
     held = 'centre_inside' in found.rows('ablation')[0]
     for v in found.variants('ablation'):
-        now, first = (found.values('ablation', variant=v, step=k, **at) for k in (-1, 0))
-        rows.append([v, mean_std(first), mean_std(now), '' if before is None else mean_std(now - before)] + ([mean_std(found.values('ablation', 'centre_inside', variant=v, **at))] if held else []) + [f'{PAPER["ablation"][v]:.1f}'])
+        now, first = (found.values('ablation', variant=v, step=k) for k in (-1, 0))
+        rows.append([v, mean_std(first), mean_std(now), '' if before is None else mean_std(now - before)] + ([mean_std(found.values('ablation', 'centre_inside', variant=v))] if held else []) + [f'{PAPER["ablation"][v]:.1f}'])
         before = now
     T = len(found.rows('ablation')[0]['score'])
-    return as_table([f'f_C reads {reads}', 't = 1', f't = {T}', 'added'] + ['sign in patch']*held + ['paper'], rows)
+    return as_table(['%', 't = 1', f't = {T}', 'added'] + ['sign in patch']*held + ['paper'], rows)
 
 def policies_table(found:Results)->str:
     "Table 7: the score after so many frames, here / in the paper."

@@ -42,7 +42,7 @@ def cache(tmp_path_factory):
 
 def rows(path):
     "What was found, without what took how long or which moment it was."
-    def bare(x): return {k: bare(v) for k, v in x.items() if 'second' not in k and k not in ('speedup', 'environment', 'when')} if isinstance(x, dict) else [bare(v) for v in x] if isinstance(x, list) else x
+    def bare(x): return {k: bare(v) for k, v in x.items() if 'second' not in k and k not in ('speedup', 'environment', 'when', 'took')} if isinstance(x, dict) else [bare(v) for v in x] if isinstance(x, list) else x
     return sorted(json.dumps(bare(x), sort_keys=True) for x in read_results(path))
 
 
@@ -117,8 +117,10 @@ def test_pauses_are_not_counted_as_work(tmp_path):
     def line(at, **more): return json.dumps(more | dict(seed=0, scale='laptop', environment=dict(time=f'2026-01-01T{at}+00:00')))
     def run(at, name, seconds): return line(at, kind='run', run=name, train_seconds=seconds - 10, val_seconds=10)
     path = tmp_path/'results.jsonl'
-    path.write_text('\n'.join([run('10:00:00', 'a', 100), run('10:02:00', 'b', 70), run('11:00:00', 'c', 60), line('11:02:00', kind='result', experiment='exits', plan='x', rows=[dict(score=[.5])])]) + '\n')
+    path.write_text('\n'.join([run('10:00:00', 'a', 100), run('10:02:00', 'b', 70), run('11:00:00', 'c', 60), line('11:02:00', kind='result', experiment='exits', plan='x', seconds=55., rows=[dict(score=[.5])])]) + '\n')
     assert Results(path).minutes() == pytest.approx((120 + 70 + 120)/60)
+    path.write_text(path.read_text().replace('11:02:00', '11:30:00'))            # measured again half an hour later
+    assert Results(path).minutes() == pytest.approx((120 + 70 + 60 + 55)/60)
 
 
 # --- the results that the notebooks show

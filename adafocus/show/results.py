@@ -32,17 +32,16 @@ def _cost(gflops): # in what is easy to read: a factor and a label
 def _stacked(found, experiment, key='score', factor=100, **where): return factor*np.array([x[key] for x in sorted(found.rows(experiment, **where), key=lambda x: x['seed'])])
 
 def plot_ablation(found:Results)->Figure:
-    "Table 6 as a picture: bars for the mean, dots for the seeds."
-    kinds, names = list(dict.fromkeys(x['reads'] for x in found.rows('ablation'))), found.variants('ablation')
-    figure, axes = new_figure(9.5, 2.7, 1, len(kinds), sharey=True)
+    "Table 6 as a picture, beside the paper's: bars for the mean, dots for the seeds."
+    names, (figure, axes) = found.variants('ablation'), new_figure(9.5, 2.7, 1, 2, sharey=True)
     T = len(found.rows('ablation')[0]['score'])
-    for ax, kind in zip(axes[0], kinds):
+    for ax, title, metric in zip(axes[0], ('here', 'the paper, ActivityNet'), (found.rows('ablation')[0]['metric'], 'mAP')):
         for k, v in enumerate(names):
-            each = 100*found.values('ablation', variant=v, reads=kind)
-            ax.barh(k, each.mean(), color='#0072B2', height=.6, alpha=.75)
-            ax.plot(each, [k]*len(each), 'o', color='black', markersize=3.5)
+            each = 100*found.values('ablation', variant=v) if title == 'here' else np.array([PAPER['ablation'][v]])
+            ax.barh(k, each.mean(), color='#0072B2' if title == 'here' else '#999999', height=.6, alpha=.75)
+            if len(each) > 1: ax.plot(each, [k]*len(each), 'o', color='black', markersize=3.5)
             ax.text(max(each) + 1.5, k, mean_std(each/100), va='center', fontsize=9)
-        ax.set(yticks=range(len(names)), yticklabels=names, xlim=(0, 125), xlabel=f'{found.rows("ablation")[0]["metric"]} after {T} frames (%)', title=f'$f_C$ reads {kind}'); open_axes(ax)
+        ax.set(yticks=range(len(names)), yticklabels=names, xlim=(0, 125), xticks=range(0, 101, 20), xlabel=f'{metric} after {T if title == "here" else 16} frames (%)', title=title); open_axes(ax)
     axes[0, 0].invert_yaxis()
     return figure
 
