@@ -20,11 +20,11 @@ from .style import EXIT_STYLES, POLICY_STYLES, new_figure, open_axes
 METHODS = {'V1': dict(color='#D55E00', marker='s', linestyle='--'), 'V2': dict(color='#0072B2', marker='o', linestyle='-')}
 SIZE_STYLES = dict(color='#56B4E9', marker='v'), dict(color='#0072B2', marker='o'), dict(color='#332288', marker='^')
 
-def _band(ax, x, values, label, **style): # values (seeds, n) in percent: mean, and the deviation as a band
-    mean, std = values.mean(0), values.std(0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1])
-    ax.plot(x, mean, label=label, markersize=4, **style); ax.fill_between(x, mean - std, mean + std, color=style['color'], alpha=.15, linewidth=0)
+def _band(ax, x, values, label, **style): # values (seeds, n) in percent: the median, and all seeds as a band
+    ax.plot(x, np.median(values, 0), label=label, markersize=4, **style); ax.fill_between(x, values.min(0), values.max(0), color=style['color'], alpha=.15, linewidth=0)
 
-def _std(x): return x.std(ddof=1) if len(x) > 1 else 0
+def _marks(ax, x, y, label, **style): # x, y (seeds,): the median, small marks for the seeds
+    ax.plot(x, y, **{**style, 'linestyle': 'none'}, markersize=3, alpha=.6); ax.plot(np.median(x), np.median(y), **{**style, 'linestyle': 'none'}, markersize=7, label=label)
 
 def _cost(gflops): # in what is easy to read: a factor and a label
     return (1000, 'million multiply-adds a video') if np.max(gflops) < .5 else (1, 'GFLOPs a video')
@@ -40,7 +40,7 @@ def plot_ablation(found:Results)->Figure:
             each = 100*found.values('ablation', variant=v) if title == 'here' else np.array([PAPER['ablation'][v]])
             ax.barh(k, each.mean(), color='#0072B2' if title == 'here' else '#999999', height=.6, alpha=.75)
             if len(each) > 1: ax.plot(each, [k]*len(each), 'o', color='black', markersize=3.5)
-            ax.text(max(each) + 1.5, k, mean_std(each/100), va='center', fontsize=9)
+            ax.text(max(each) + 3, k, mean_std(each/100), va='center', fontsize=9)
         ax.set(yticks=range(len(names)), yticklabels=names, xlim=(0, 125), xticks=range(0, 101, 20), xlabel=f'{metric} after {T if title == "here" else 16} frames (%)', title=title); open_axes(ax)
     axes[0, 0].invert_yaxis()
     return figure
@@ -63,9 +63,8 @@ def plot_training_cost(found:Results)->Figure:
     for ax, task, title in zip(axes[0], ('looks', 'motion'), ('three patch sizes', 'with TSM, where motion tells')):
         for size in task_sizes(found, task):
             at = {v: (v1_values(found, 'seconds', v, task, size), 100*v1_values(found, 'score', v, task, size)) for v in METHODS}
-            for v, (x, y) in at.items():
-                ax.errorbar(x.mean(), y.mean(), xerr=_std(x), yerr=_std(y), **{**METHODS[v], 'linestyle': 'none'}, capsize=2, label=v if size == task_sizes(found, task)[0] else None)
-            (x1, y1), (x2, y2) = ((x.mean(), y.mean()) for x, y in at.values())
+            for v, (x, y) in at.items(): _marks(ax, x, y, v if size == task_sizes(found, task)[0] else None, **METHODS[v])
+            (x1, y1), (x2, y2) = ((np.median(x), np.median(y)) for x, y in at.values())
             ax.annotate('', (x2, y2), (x1, y1), arrowprops=dict(arrowstyle='->', color='#888888', shrinkA=8, shrinkB=8))
             ax.annotate(f'P = {size}', (x1, y1), xytext=(6, -12), textcoords='offset points', fontsize=8)
         ax.set(xlabel='seconds of training', ylabel='accuracy (%)', title=title); ax.margins(x=.12, y=.1); ax.set_xlim(0); ax.legend(frameon=False, loc='lower left', fontsize=9); open_axes(ax)
@@ -100,10 +99,10 @@ def plot_sizes(found:Results)->Figure:
     for size, style in zip(sorted({x['patch_size'] for x in found.rows('sizes')}), SIZE_STYLES):
         at = dict(patch_size=size)
         _band(ax, _stacked(found, 'sizes', 'gflops', factor, **at).mean(0), _stacked(found, 'sizes', **at), f'V2+, P = {size}', linestyle='-', **style)
-        ax.plot(factor*found.values('sizes', 'all_gflops', **at).mean(), 100*found.values('sizes', 'all_score', **at).mean(), 'o', markersize=10, markerfacecolor='none', markeredgecolor=style['color'], markeredgewidth=1.6)
+        ax.plot(factor*found.values('sizes', 'all_gflops', **at).mean(), 100*np.median(found.values('sizes', 'all_score', **at)), 'o', markersize=10, markerfacecolor='none', markeredgecolor=style['color'], markeredgewidth=1.6)
     if found.rows('v1'):
         for size in task_sizes(found):
-            ax.plot(factor*v1_values(found, 'gflops', 'V1', 'looks', size).mean(), 100*v1_values(found, 'score', 'V1', 'looks', size).mean(), 's', color=METHODS['V1']['color'], label='V1, all frames' if size == task_sizes(found)[0] else None)
+            ax.plot(factor*v1_values(found, 'gflops', 'V1', 'looks', size).mean(), 100*np.median(v1_values(found, 'score', 'V1', 'looks', size)), 's', color=METHODS['V1']['color'], label='V1, all frames' if size == task_sizes(found)[0] else None)
     ax.set(xlabel=label, ylabel='accuracy (%)'); ax.legend(frameon=False, fontsize=9, loc='lower right'); open_axes(ax)
     return figure
 
@@ -117,8 +116,8 @@ def plot_motion(found:Results)->Figure:
         for v, marker in zip(variants, 's^D' + 'o'*len(variants)):
             x, y = found.values('motion', key, variant=v)*(factor if key == 'gflops' else 1), 100*found.values('motion', variant=v)
             name, _, size = v.partition(', ')
-            ax.errorbar(x.mean(), y.mean(), xerr=_std(x) if key != 'gflops' else None, yerr=_std(y), fmt=marker, color='#0072B2' if size else '#777777', capsize=2, label=name if marker != 'o' or v == variants[3] else None)
-            if size: ax.annotate(size, (x.mean(), y.mean()), xytext=(0, -16), textcoords='offset points', ha='center', fontsize=8.5)
+            _marks(ax, x, y, name if marker != 'o' or v == variants[3] else None, marker=marker, color='#0072B2' if size else '#777777')
+            if size: ax.annotate(size, (np.median(x), np.median(y)), xytext=(0, -16), textcoords='offset points', ha='center', fontsize=8.5)
         if key == 'gflops': ax.legend(frameon=False, fontsize=9, loc='center left')
         ax.set(xlabel=label, ylabel='accuracy (%)' if key == 'gflops' else ''); ax.margins(x=.15, y=.18); ax.set_xlim(0); open_axes(ax)
     return figure
