@@ -153,5 +153,7 @@ def test_flops():
     assert len(done.stdout.splitlines()) == 13 and 'tsm-p176' in done.stdout and '+' in done.stdout
     one = run('python', '-m', 'adafocus.flops', '--preset', 'tsm-p144', '--num-classes', '27')
     assert one.returncode == 0 and '23.52' in one.stdout, one.stdout
-    wrong = run('python', '-m', 'adafocus.flops', '--preset', 'tsm')
-    assert wrong.returncode == 2 and 'it may be mn2rn-p128' in wrong.stderr
+    whole = run('python', '-m', 'adafocus.flops', '--preset', 'tsm')
+    assert whole.returncode == 0 and '32.70' in whole.stdout, whole.stdout
+    wrong = run('python', '-m', 'adafocus.flops', '--preset', 'tsm-p145')
+    assert wrong.returncode == 2 and "'tsm-p145'; it may be mn2rn-p128" in wrong.stderr, wrong.stderr
