@@ -49,21 +49,12 @@ def _where(spec): return spec and Path(spec.split(':')[-1]).name                
 def _differs(one, other): # names
     return {n for n in one if n not in _LEAVE and not isinstance(one[n], dict) and one[n] != other.get(n)} | {n for k, x in one.items() if isinstance(x, dict) for n in _differs(x, other[k])}
 
-# %% ../nbs/51_measures.ipynb #a6ff0cb3
-def _take_last(run): # also for the run that goes on from this one
-    "Put the last epoch's weights in the place of the best one's, and mark the run as finished."
-    checkpoint, wrong = find_checkpoint(run)
-    if wrong: raise ValueError(f'{run}: the last checkpoint is damaged ({wrong[0]})')
-    model, _ = load_run(run)
-    model.load_state_dict({name.removeprefix('module.'): x for name, x in load_file(checkpoint/'model.safetensors').items()})
-    save_weights(model, run/'model.safetensors')
-    (run/'last_epoch').touch()
-
-# %% ../nbs/51_measures.ipynb #8b313767
-class Workbench:
-    "Runs of one scale in one folder."
+# %% ../nbs/51_measures.ipynb #fb9c0bd6
+class _Folders:
+    "Where the runs of one scale lie, and what each is on this machine."
     def __init__(self, scale:Scale, out:Path, given:dict[str,str|None], machine:Machine, accelerator:Accelerator, stop:StopSignals|None=None):
-        self.scale, self.out, self.given, self.machine, self.accelerator, self.stop, self._asked = scale, out, given, machine, accelerator, stop, {}
+        self.scale, self.out, self.given, self.machine, self.accelerator, self.stop = scale, out, given, machine, accelerator, stop
+        self._asked = {}                                                                         # what `answers` keeps
 
     def folder(self, name:str, seed:int)->Path: return self.out/f'seed-{seed}'/name.replace(' ', '-')
 
@@ -76,9 +67,23 @@ class Workbench:
 
     def finished(self, name:str, seed:int)->bool:
         "Is this run there, to the weights of its last epoch?"
-        run = self.folder(name, seed)
-        return (run/'last_epoch').is_file()
+        return (self.folder(name, seed)/'last_epoch').is_file()
 
+    def lines(self, name:str, seed:int)->list[dict]: return read_lines(self.folder(name, seed)/'metrics.jsonl')
+
+# %% ../nbs/51_measures.ipynb #a6ff0cb3
+def _take_last(run): # also for the run that goes on from this one
+    "Put the last epoch's weights in the place of the best one's, and mark the run as finished."
+    checkpoint, wrong = find_checkpoint(run)
+    if wrong: raise ValueError(f'{run}: the last checkpoint is damaged ({wrong[0]})')
+    model, _ = load_run(run)
+    model.load_state_dict({name.removeprefix('module.'): x for name, x in load_file(checkpoint/'model.safetensors').items()})
+    save_weights(model, run/'model.safetensors')
+    (run/'last_epoch').touch()
+
+# %% ../nbs/51_measures.ipynb #301f5c8c
+class _Trains(_Folders):
+    "And trains those that are missing."
     def train(self, planned:Planned, seed:int)->Path: # the run's folder
         "Train a run, or go on with it, if it is not finished. ValueError where another one lies in its place."
         run, config = self.folder(planned.name, seed), self.config(planned, seed)
@@ -92,6 +97,12 @@ class Workbench:
             self.accelerator.wait_for_everyone()
         return run
 
+# %% ../nbs/51_measures.ipynb #2fd618aa
+def _all_read(failures, config): # the scores that are compared must be of the same videos
+    if failures and not config.data.skip_bad: raise VideosUnreadable(f'{len(failures)} validation videos could not be read, and scores would not be comparable; the first: {next(iter(failures.values()))}')
+
+class _Asks(_Trains):
+    "And scores those that are there."
     def open(self, name:str, seed:int): # model on the device, configuration, data
         run = self.folder(name, seed)
         model, config = load_run(run)
@@ -104,6 +115,9 @@ class Workbench:
         feed.close(); _all_read(failures, config)
         return found
 
+# %% ../nbs/51_measures.ipynb #c03dbe90
+class Workbench(_Asks):
+    "Runs of one scale in one folder."
     def answers(self, name:str, seed:int)->dict: # logits and labels by split; costs: GFLOPs when left after each step; kept: several experiments ask
         "What a run says of its videos after every frame."
         if (name, seed) not in self._asked:
@@ -117,10 +131,6 @@ class Workbench:
         return self._asked[name, seed]
 
     def forget(self)->None: self._asked.clear()
-    def lines(self, name:str, seed:int)->list[dict]: return read_lines(self.folder(name, seed)/'metrics.jsonl')
-
-def _all_read(failures, config): # the scores that are compared must be of the same videos
-    if failures and not config.data.skip_bad: raise VideosUnreadable(f'{len(failures)} validation videos could not be read, and scores would not be comparable; the first: {next(iter(failures.values()))}')
 
 # %% ../nbs/51_measures.ipynb #7ed2dda2
 MEASURES: dict[str,Callable[[Workbench,int],Iterator[dict]]] = {}
@@ -134,9 +144,10 @@ def measures(name:str)->Callable: # of suite.EXPERIMENTS
 
 def _listed(values): return [round(float(x), 6) for x in values]
 
-def _scored(bench, seed, name): # the score after each frame, and how often the patch holds what is to be seen
-    s = bench.scores(name, seed)['learned']
-    return dict(score=_listed(s.main), metric=s.metric, **{f'{k}_inside': round(v, 6) for k, v in s.looking().items()}, run=name)
+def _row(s, run): # the score after each frame, and how often the patch holds what is to be seen
+    return dict(score=_listed(s.main), metric=s.metric, **{f'{k}_inside': round(v, 6) for k, v in s.looking().items()}, run=run)
+
+def _scored(bench, seed, name): return _row(bench.scores(name, seed)['learned'], name)
 
 @measures('ablation')
 def _ablation(bench, seed):
@@ -146,7 +157,7 @@ def _ablation(bench, seed):
 @measures('policies')
 def _policies(bench, seed):
     for variant, s in bench.scores('policies', seed, POLICY_NAMES).items():
-        yield dict(variant=variant, score=_listed(s.main), metric=s.metric, **{f'{k}_inside': round(v, 6) for k, v in s.looking().items()}, run='policies')
+        yield dict(variant=variant, **_row(s, 'policies'))
 
 # %% ../nbs/51_measures.ipynb #159c1df7
 def _exits(bench, seed, name, budgets)->ExitCurve:
@@ -197,13 +208,14 @@ def _v1(bench, seed):
             yield _trained(bench, seed, 'V1', task, size, names)
             yield _trained(bench, seed, 'V2', task, size, [f'{v2} {size}'])
 
-# %% ../nbs/51_measures.ipynb #d0dc952d
+# %% ../nbs/51_measures.ipynb #9e5376b6
 def _skip_cost(costs:Costs, config, looked): # (N,) GFLOPs of videos of which so many frames were looked at
     each = {c.part: c.each for c in costs.parts}
     hidden = config.policy_hidden
     glance = each['f_G'] + each['policy'] + each.get('GRU', 0) + 64*hidden + 2*64
     return (config.num_frames*glance + looked*sum(each.get(p, 0) for p in ('crop', 'f_L', 'f_C')) + each['head'])/1e9
 
+# %% ../nbs/51_measures.ipynb #2ff47ceb
 @torch.no_grad()
 def _skipped(bench, seed, name):
     "Score, GFLOPs and looks a video of V1+."
@@ -220,6 +232,7 @@ def _skipped(bench, seed, name):
     n = np.array(list(looks.values()))
     return float(keeper.scores().main[-1]), float(_skip_cost(count(m), m, n).mean()), float(n.mean())
 
+# %% ../nbs/51_measures.ipynb #30120ff9
 @measures('skipping')
 def _skipping(bench, seed):
     for size in bench.scale.patch_sizes[1:]:
