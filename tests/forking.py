@@ -16,7 +16,9 @@ from pathlib import Path
 
 import torch
 
-from adafocus import checkpoints, stopping, train
+from adafocus import train
+from adafocus.trainer import checkpoints
+from adafocus.trainer import signals as stopping
 
 
 def die(number=signal.SIGKILL, group=False):

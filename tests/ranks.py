@@ -33,7 +33,7 @@ def signal_at(step, *args):
 
 def not_finite(where, *args):
     "Process 1 alone sees a loss that is no number, or has a gradient that is none, in its third step."
-    from adafocus import steps
+    from adafocus.trainer import steps
     if RANK == 1:
         real, count = steps.adafocus_loss, [0]
         def spoilt(*a):
@@ -49,11 +49,11 @@ def score(out, data, *sizes):
     "Which videos are counted, and the mean average precision, for several numbers of videos and batch sizes."
     from dataclasses import replace
     from accelerate import Accelerator
-    from adafocus.config import preset
-    from adafocus.data.datasets import open_data
-    from adafocus.evaluate import evaluate
-    from adafocus.model import AdaFocus
-    from adafocus.runs import Feed
+    from adafocus.run.presets import preset
+    from adafocus.data.datasets.opening.opening import open_data
+    from adafocus.run.scoring import evaluate
+    from adafocus.method.model import AdaFocus
+    from adafocus.run.feed import Feed
     torch.set_num_threads(1)
     accelerator, videos, found = Accelerator(cpu=True), open_data(data).train, {}
     config = preset('needle')

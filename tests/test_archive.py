@@ -14,10 +14,10 @@ import tyro
 from conftest import CPU, ROOT, TWO_PROCESSES, run
 
 from adafocus import predict
-from adafocus.config import Config, DataConfig, save_config
+from adafocus.run.config import Config, DataConfig, save_config
 from adafocus.data import needle
-from adafocus.model import AdaFocus, ModelConfig
-from adafocus.runs import save_weights
+from adafocus.method.model import AdaFocus, ModelConfig
+from adafocus.run.folder import save_weights
 
 COMMAND = '-m', 'adafocus.predict'
 BOTH = '-m', *TWO_PROCESSES, 'adafocus.predict'

@@ -13,10 +13,11 @@ from conftest import CPU, ONE_PROCESS, ROOT, TWO_PROCESSES, run
 
 from adafocus import predict
 from adafocus.data import needle
-from adafocus.data.files import probe
-from adafocus.early_exit import METHODS, exit_curve, solve_thresholds
-from adafocus.exits import load_exits
-from adafocus.predict import Predictor
+from adafocus.data.video.readers.files import probe
+from adafocus.early_exit.thresholds.curve import exit_curve
+from adafocus.early_exit.thresholds.solver import METHODS, solve_thresholds
+from adafocus.early_exit.thresholds.store import load_exits
+from adafocus.early_exit.thresholds.predictor import Predictor
 
 
 STEP = 0.005327    # GFLOPs that a step of the network below costs
@@ -64,8 +65,8 @@ def test_adaptive_exit_lies_above_random_exit_and_fixed_length(trained):
 def test_what_a_plan_promises_is_what_predict_does(trained):
     "On the videos it was solved on exactly, one by one; on others within what chance allows."
     from accelerate import Accelerator
-    from adafocus.budgets import all_answers
-    from adafocus.runs import load_run, open_run_data
+    from adafocus.run.scoring import all_answers
+    from adafocus.run.folder import load_run, open_run_data
     run_folder = trained[0]
     model, config = load_run(run_folder); data = open_run_data(config)
     logits, labels, numbers, _ = all_answers(model, data.train, config, Accelerator(cpu=True), False)
@@ -162,7 +163,7 @@ def test_export_and_what_leaves_the_kit(trained, tmp_path):
     said = json.loads((tmp_path/'onnx'/'export.json').read_text())
     glance, focus = (onnxruntime.InferenceSession(str(tmp_path/'onnx'/f'{name}.onnx')) for name in ('glance', 'focus'))
     plan = next(p for p in said['plans'] if p['budget'] == BUDGETS[1])
-    from adafocus.data.video import open_video
+    from adafocus.data.video.readers.readers import open_video
     videos = sorted((data/'val').glob('*/*.mp4'))[:12]
     with Predictor(run_folder, budget=BUDGETS[1]) as predictor: expected = predictor(videos)
     for path, p in zip(videos, expected):

@@ -10,12 +10,16 @@ import pytest
 from accelerate import Accelerator
 from conftest import ROOT
 
-from adafocus import experiments, suite
+from adafocus.experiments import __main__ as experiments
+from adafocus.experiments import suite
 from adafocus.data.needle import NeedleConfig
-from adafocus.experiments import main, read_results, told
-from adafocus.measures import Machine, Workbench
-from adafocus.results import CLAIMS, Results, judge, summary_table, verdict
-from adafocus.stopping import StopSignals
+from adafocus.experiments.__main__ import main, told
+from adafocus.experiments.results import read_results
+from adafocus.experiments.workbench import Machine, Workbench
+from adafocus.experiments.claims import CLAIMS, judge, verdict
+from adafocus.experiments.results import Results
+from adafocus.experiments.tables import summary_table
+from adafocus.trainer.signals import StopSignals
 
 RESULTS = ROOT/'nbs'/'results'/'laptop.jsonl'
 
@@ -57,7 +61,7 @@ def whole(cache, tmp_path_factory):
 @pytest.mark.parametrize('at', [1, 9, 14])
 def test_stopped_it_goes_on_where_it_was(whole, tmp_path, monkeypatch, at):
     "A signal while a batch is trained on, several runs into it; then the same command again."
-    from adafocus.train import TrainStep
+    from adafocus.trainer.steps import TrainStep
     args, taken, real = ['policies', 'v1', 'skipping', '--scale', 'miniature', '--seeds', '1', '--out', str(tmp_path)], [0], TrainStep._part
     def interrupted(self, *a, **k):
         taken[0] += 1
@@ -145,9 +149,9 @@ def test_shown_results_are_those_of_the_plan():
 
 def test_shown_results_add_up():
     "What can be checked without training: shares are shares, seconds are sums, random exit costs what early exit does, GFLOPs are those of the model."
-    from adafocus.config import _build
-    from adafocus.flops import count
-    from adafocus.model import ModelConfig
+    from adafocus.run.config import _build
+    from adafocus.method.costs import count
+    from adafocus.method.model import ModelConfig
     found = Results(RESULTS)
     for x in found.lines:
         if x['kind'] == 'result': assert all(0 <= s <= 1 for s in np.atleast_1d(x.get('score', 0)))

@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 from torchvision.io import write_jpeg
 
 from adafocus.check import check_data
-from adafocus.config import load_config, preset
-from adafocus.data.datasets import DATASETS, open_data, open_dataset
-from adafocus.data.files import write_video
-from adafocus.data.video import open_video
-from adafocus.evaluate import evaluate_run
-from adafocus.train import train
+from adafocus.run.config import load_config
+from adafocus.run.presets import preset
+from adafocus.data.datasets.opening.opening import open_data, open_dataset
+from adafocus.data.records import DATASETS
+from adafocus.data.video.readers.files import write_video
+from adafocus.data.video.readers.readers import open_video
+from adafocus.run.scoring import evaluate_run
+from adafocus.trainer.loop import train
 
 CLASSES = 'opening a door', 'closing a door', 'doing other things'
 

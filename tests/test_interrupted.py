@@ -12,7 +12,7 @@ import time
 import pytest
 from conftest import ROOT, SMALL, THOROUGH
 
-from adafocus.checkpoints import checkpoints, damage, find_checkpoint
+from adafocus.trainer.checkpoints import checkpoints, damage, find_checkpoint
 
 TRAIN = *SMALL, '--save-steps', '2', '--save-minutes', '0', '--log-steps', '1', '--log-with', 'none', '--epochs', '4', '--local-encoder', 'small_global', '--num-frames', '4'
 STEPS, EPOCHS = 5, 4                # of 50 videos in batches of 10
@@ -183,7 +183,7 @@ DISK = '''
     from pathlib import Path
     import torch
     from accelerate import Accelerator
-    from adafocus.checkpoints import CheckpointError, checkpoints, damage, save_checkpoint
+    from adafocus.trainer.checkpoints import CheckpointError, checkpoints, damage, save_checkpoint
     disk = Path(sys.argv[1]); run = disk/'run'; run.mkdir()
     accelerator, model = Accelerator(cpu=True), torch.nn.Linear(1000, 1000)
     model, optimizer = accelerator.prepare(model, torch.optim.SGD(model.parameters(), lr=.1, momentum=.9))
@@ -232,8 +232,8 @@ def test_training_on_a_disk_that_fills_up_says_so(tiny, tmp_path):
         import shutil, sys
         from pathlib import Path
         from adafocus import train
-        from adafocus.checkpoints import checkpoints, damage
-        from adafocus.logs import read_lines
+        from adafocus.trainer.checkpoints import checkpoints, damage
+        from adafocus.trainer.journal import read_lines
         train.finish = lambda *a: None
         disk, end_epoch = Path(sys.argv[1]), train.end_epoch
         def fill(run, *args):

@@ -9,7 +9,7 @@ import time
 import pytest
 from conftest import ROOT, SMALL
 
-from adafocus.checkpoints import checkpoints
+from adafocus.trainer.checkpoints import checkpoints
 
 LAUNCH = ROOT/'nbs'/'launch'
 

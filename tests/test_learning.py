@@ -8,12 +8,12 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from adafocus import steps
-from adafocus.config import preset
-from adafocus.losses import adafocus_loss
-from adafocus.metrics import held_by
-from adafocus.model import AdaFocus, ModelConfig
-from adafocus.steps import TrainStep, parameter_groups
+from adafocus.trainer import steps
+from adafocus.run.presets import preset
+from adafocus.method.losses import adafocus_loss
+from adafocus.run.metrics import held_by
+from adafocus.method.model import AdaFocus, ModelConfig
+from adafocus.trainer.steps import TrainStep, parameter_groups
 
 SIZE, SIGN, PATCH, STEPS = 32, 8, 14, 4
 

@@ -6,10 +6,10 @@ import torch
 
 from adafocus.data.sampling import frame_order, segment_indices
 from adafocus.data.transforms import crop_sizes
-from adafocus.early_exit import confidence, exit_steps, geometric_thresholds
-from adafocus.runs import usable_cores
-from adafocus.metrics import mean_average_precision
-from adafocus.official import load_official, released_names
+from adafocus.early_exit.thresholds.thresholds import confidence, exit_steps, geometric_thresholds
+from adafocus.system.processes import usable_cores
+from adafocus.run.metrics import mean_average_precision
+from adafocus.method.official import load_official, released_names
 
 NEAR = 1e-6
 

@@ -8,7 +8,7 @@ import pytest
 from conftest import CPU, ROOT, SMALL, THOROUGH, run
 from safetensors.torch import load_file
 
-from adafocus.checkpoints import checkpoints
+from adafocus.trainer.checkpoints import checkpoints
 from adafocus.data import needle
 
 # nothing that depends on which videos a process sees together: batch norms are frozen, nothing is dropped

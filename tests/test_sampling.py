@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from adafocus.data.datasets import open_data
+from adafocus.data.datasets.opening.opening import open_data
 from adafocus.data.loading import SampleConfig, VideoDataset, build_loader, collate
 from adafocus.data.sampling import frame_order, segment_indices
 from adafocus.data.transforms import View, crop_sizes, evaluation_view, training_view
-from adafocus.data.video import shown_size
+from adafocus.data.video.readers.readers import shown_size
 
 FRAMES, COUNT, SEED = st.integers(1, 200_000), st.integers(1, 300), st.integers(0, 2**32 - 1)
 

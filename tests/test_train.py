@@ -5,7 +5,7 @@ import pytest
 import torch
 from conftest import CPU, ONE_PROCESS, SMALL, TWO_PROCESSES, run
 
-from adafocus.config import load_config
+from adafocus.run.config import load_config
 
 
 @pytest.fixture(scope='module')

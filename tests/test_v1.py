@@ -7,10 +7,10 @@ from conftest import CPU, SMALL, run
 from safetensors.torch import load_file
 from test_learning import PATCH, SIZE, STEPS, videos
 
-from adafocus.checkpoints import checkpoints
-from adafocus.metrics import held_by
-from adafocus.model import AdaFocus, ModelConfig
-from adafocus.v1 import STAGES, Exploration, StagedAdaFocus, ppo_loss, rewards, stage_loss
+from adafocus.trainer.checkpoints import checkpoints
+from adafocus.run.metrics import held_by
+from adafocus.method.model import AdaFocus, ModelConfig
+from adafocus.method.v1 import STAGES, Exploration, StagedAdaFocus, ppo_loss, rewards, stage_loss
 
 TINY = ModelConfig(num_classes=2, num_frames=STEPS, frame_size=SIZE, patch_size=PATCH, global_encoder='small_global', local_encoder='small_local', policy='grid', policy_channels=16,
                    policy_hidden=32, classifier_hidden=32, feature_reuse=False)
@@ -59,7 +59,7 @@ def test_rewards_of_other_videos_do_not(recogniser):
 
 
 def test_a_dearer_look_is_taken_less_often(recogniser):
-    from adafocus.v1 import skipping
+    from adafocus.method.v1 import skipping
     trained, frames = taught('policy', recogniser, 150).state_dict(), videos(200, torch.Generator().manual_seed(1))[0]
     looks = []
     for cost in (-.2, .5):

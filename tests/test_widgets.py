@@ -5,10 +5,11 @@ import pytest
 import torch
 from test_bad_files import encode, made   # noqa: F401
 
-from adafocus.config import preset, save_config
+from adafocus.run.config import save_config
+from adafocus.run.presets import preset
 from adafocus.data import needle
-from adafocus.model import AdaFocus
-from adafocus.runs import save_weights
+from adafocus.method.model import AdaFocus
+from adafocus.run.folder import save_weights
 from adafocus.show.widgets import PatchExplorer
 
 

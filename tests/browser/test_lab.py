@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import Notebook, axe, data, until
 
-from adafocus.predict import Predictor
+from adafocus.early_exit.thresholds.predictor import Predictor
 from adafocus.show.traces import Tracer, read_knob
 
 KEYS = '''(root) => { window.times = []; const slider = root.querySelector('input[aria-label=frame]');
@@ -169,7 +169,7 @@ def test_nothing_for_axe_to_complain_of(explore, theme):
     explore.page.evaluate('() => window.jupyterapp.commands.execute("apputils:change-theme", {theme: "JupyterLab Light"})')
 
 
-TWO = '''from adafocus.demo import demo_run
+TWO = '''from adafocus.show.demo import demo_run
 from adafocus.show.widgets import PatchExplorer, CropPlayground
 one = PatchExplorer(demo_run(), upload_mb=1); two = PatchExplorer(demo_run(), index=5)
 playground = CropPlayground()'''
@@ -241,7 +241,7 @@ def test_eleven_megabytes_arrive_piece_by_piece(two, tmp_path):
 
 
 def test_the_playground_computes_what_the_package_does(two):
-    from adafocus.show.figures import crop_loss, playground_picture
+    from adafocus.show.playground import crop_loss, playground_picture
     page, view = two.page, two.view('playground')
     for x, y in ((.3, .7), (.123, .9), (1, 0)):
         two.kernel(f'playground.x, playground.y = {x}, {y}'); until(page, view, f'Math.abs(e.querySelector("input[aria-label=x]").value - {x}) < 1e-6 && Math.abs(e.querySelector("input[aria-label=y]").value - {y}) < 1e-6')
