@@ -16,7 +16,7 @@ from accelerate import Accelerator
 
 from .method.official import load_official
 from .run.config import load_config, run_folder
-from .run.folder import VideosUnreadable, load_run, open_run_data, own_run_folder, save_weights
+from .run.folder import VideosUnreadable, load_run, open_run_data, locked_run_folder, save_weights
 from .run.presets import checkpoint_values
 from .show.plots import finish
 
@@ -43,7 +43,7 @@ def run_of_checkpoint(source:Path,              # a released checkpoint, or the 
     if len(classes) != config.model.num_classes or classes != trained:
         raise ValueError(f'{source} tells {config.model.num_classes} classes apart' + (f' ({", ".join(trained)})' if source.is_dir() else '') +
                          f'; the data has {len(classes)} ({", ".join(classes[:5])}{", ..." if len(classes) > 5 else ""})')
-    with own_run_folder(replace(config, classes=classes), accelerator) as run:
+    with locked_run_folder(replace(config, classes=classes), accelerator) as run:
         if accelerator.is_main_process: save_weights(model, run/'model.safetensors')
         accelerator.wait_for_everyone()
     return run

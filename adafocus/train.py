@@ -11,21 +11,21 @@ import sys
 from accelerate import Accelerator
 
 from .run.command_line import parse_config
-from .run.folder import open_run_data, tell_gaps
+from .run.folder import open_run_data, report_missing
 from .show.plots import finish
 from .system.ending import end_failed
 from .system.processes import end_children
 from .trainer.loop import fit_to_data, train
-from .trainer.signals import Stopped, StopSignals, hear_of_launcher
+from .trainer.signals import Stopped, StopSignals, follow_launcher
 
 # %% ../nbs/7_jobs/02_train.ipynb #417b5d8e
 def main(args:list[str]|None=None)->None:
     "The command line of training. Status 2 for what cannot be done as asked, 1 for what went wrong on the way, those of `stopping` for signals."
     with StopSignals() as stop:
         accelerator = None
-        hear_of_launcher()
+        follow_launcher()
         try:
-            with stop.may_break():
+            with stop.interruptible():
                 config, resume, dry_run = parse_config(sys.argv[1:] if args is None else args, 'adafocus.train')
                 accelerator = Accelerator(mixed_precision=config.mixed_precision)
                 if dry_run: return _say_plan(config, accelerator)
@@ -47,7 +47,7 @@ def main(args:list[str]|None=None)->None:
 def _say_plan(config, accelerator):
     from adafocus.trainer.plan import describe_plan
     data = open_run_data(config)
-    tell_gaps(data, config, quiet=not accelerator.is_main_process)
+    report_missing(data, config, quiet=not accelerator.is_main_process)
     config = fit_to_data(config, data, accelerator.num_processes, accelerator.device.type)
     for line in describe_plan(config, data, accelerator): accelerator.print(line)
 if __name__ == '__main__' and '__file__' in globals(): main()

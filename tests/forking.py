@@ -70,7 +70,7 @@ def files_of_a_save(action):
 
 PHASES = dict(
     start=lambda act: before(train, 'open_run_data', act),
-    first_batch=lambda act: before(train.Feed, 'epoch', act),
+    first_batch=lambda act: before(train.RunLoader, 'epoch', act),
     data_wait=lambda act: before(train.TrainStep, '__call__', Trip(4, lambda: threading.Timer(.05, act).start() or slow_data())),
     forward=lambda act: before(train.TrainStep, '_part', Trip(7, act)),
     backward=lambda act: before(train.TrainStep, '_gradient_finite', Trip(4, act)),
@@ -96,14 +96,14 @@ def train_run(args, samples=None, kill_at=None, kill_in_save=None, phase=None, n
         def act(*_):
             if not done or phase == 'saving_often': done.append(1); die(number, group)
         PHASES[phase](act)
-        real = stopping.StopSignals.over
-        def over(self, batches, allowed=True):
+        real = stopping.StopSignals.iterate
+        def iterate(self, batches, allowed=True):
             def slowly():
                 for batch in batches:
                     if _slow[0]: time.sleep(30)
                     yield batch
             return real(self, slowly(), allowed)
-        stopping.StopSignals.over = over
+        stopping.StopSignals.iterate = over
     torch.set_num_threads(1); train.prepare_cpu = lambda: None
     if whole: return train.main(args)
     train.finish = lambda *a: None

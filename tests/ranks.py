@@ -19,7 +19,7 @@ def fail_at(place, *args):
     "Process 1 raises in one of five places."
     def boom(*_): raise KeyError('the thing that is not there')
     if RANK == 1:
-        owner, name, times = dict(init=(train, 'set_seed', 1), data=(train.Feed, 'epoch', 2), step=(train.TrainStep, '_part', 3),
+        owner, name, times = dict(init=(train, 'set_seed', 1), data=(train.RunLoader, 'epoch', 2), step=(train.TrainStep, '_part', 3),
                                   save=(train.Training, 'save', 1), evaluation=(train, 'evaluate', 1))[place]
         before(owner, name, Trip(times, boom))
     train.main(list(args))
@@ -53,7 +53,7 @@ def score(out, data, *sizes):
     from adafocus.data.datasets.opening.opening import open_data
     from adafocus.run.scoring import evaluate
     from adafocus.method.model import AdaFocus
-    from adafocus.run.feed import Feed
+    from adafocus.run.feed import RunLoader
     torch.set_num_threads(1)
     accelerator, videos, found = Accelerator(cpu=True), open_data(data).train, {}
     config = preset('needle')
@@ -63,9 +63,9 @@ def score(out, data, *sizes):
     for n in (1, 2, 3, 7, 82, 97, 99):
         for batch in map(int, sizes):
             some = replace(config, train=replace(config.train, batch_size=batch*accelerator.num_processes))
-            scores, _ = evaluate(model, Feed(videos[:n], some, accelerator), accelerator, several=True)
+            scores, _ = evaluate(model, RunLoader(videos[:n], some, accelerator), accelerator, multi_label=True)
             s = scores['learned']
-            found[f'{n}'] = found.get(f'{n}', []) + [[s.numbers.tolist(), s.top1.mean(0).tolist(), s.main.tolist()]]
+            found[f'{n}'] = found.get(f'{n}', []) + [[s.numbers.tolist(), s.top1.mean(0).tolist(), s.metric_values.tolist()]]
     if RANK == 0: Path(out).write_text(json.dumps(found))
     accelerator.end_training()
 

@@ -65,11 +65,11 @@ def test_adaptive_exit_lies_above_random_exit_and_fixed_length(trained):
 def test_what_a_plan_promises_is_what_predict_does(trained):
     "On the videos it was solved on exactly, one by one; on others within what chance allows."
     from accelerate import Accelerator
-    from adafocus.run.scoring import all_answers
+    from adafocus.run.scoring import collect_logits
     from adafocus.run.folder import load_run, open_run_data
     run_folder = trained[0]
     model, config = load_run(run_folder); data = open_run_data(config)
-    logits, labels, numbers, _ = all_answers(model, data.train, config, Accelerator(cpu=True), False)
+    logits, labels, numbers, _ = collect_logits(model, data.train, config, Accelerator(cpu=True), False)
     exits = load_exits(run_folder)
     for budget in (*BUDGETS[:2], 3*STEP):
         plan = exits.plan(budget)

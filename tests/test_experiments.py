@@ -13,10 +13,10 @@ from conftest import ROOT
 from adafocus.experiments import __main__ as experiments
 from adafocus.experiments import suite
 from adafocus.data.needle import NeedleConfig
-from adafocus.experiments.__main__ import main, told
+from adafocus.experiments.__main__ import main, config_for_results
 from adafocus.experiments.results import read_results
 from adafocus.experiments.workbench import Machine, Workbench
-from adafocus.experiments.claims import CLAIMS, judge, verdict
+from adafocus.experiments.claims import CLAIMS, check_claims, verdict
 from adafocus.experiments.results import Results
 from adafocus.experiments.tables import summary_table
 from adafocus.trainer.signals import StopSignals
@@ -138,7 +138,7 @@ def test_shown_results_are_those_of_the_plan():
         runs = {x['run']: x['config'] for x in found.runs if x['seed'] == seed}
         assert set(planned) <= set(runs)
         for name, p in planned.items():
-            wanted, seen = told(replace(p.config, seed=seed)), runs[name]
+            wanted, seen = config_for_results(replace(p.config, seed=seed)), runs[name]
             for group in ('model', 'train', 'data'):
                 differs = {k for k, v in wanted[group].items() if seen[group].get(k) != v} - {'num_classes', 'data', 'flip', 'workers', 'decode_timeout'}
                 assert not differs, (name, differs)
@@ -165,13 +165,13 @@ def test_shown_results_add_up():
 
 
 def test_every_claim_is_judged_by_its_numbers():
-    found = judge(Results(RESULTS))
+    found = check_claims(Results(RESULTS))
     assert len(found) == len(CLAIMS) and {r['verdict'] for r in found} <= {'agrees', 'disagrees', 'not told apart'}
     assert verdict([.01, .02, .03]) == 'agrees' and verdict([-.01, -.02, -.03]) == 'disagrees' and verdict([.5, .5, -.01]) == 'not told apart'
 
 
 def test_the_readme_has_what_was_found():
-    rows = judge(Results(RESULTS))
+    rows = check_claims(Results(RESULTS))
     text = (ROOT/'README.md').read_text()
     assert summary_table(rows, 'nbs/') in text
     said = re.search(r'Of (\d+) claims (\d+) hold here, (\d+) do(?:es)? not, and for (\d+) three seeds do not tell', text)
@@ -186,7 +186,7 @@ def test_turned_round_a_claim_is_turned_round(tmp_path):
             by = {r['variant']: r for r in x['rows']}
             by['learned']['score'], by['random']['score'] = by['random']['score'], by['learned']['score']
     (tmp_path/'turned.jsonl').write_text(''.join(json.dumps(x) + '\n' for x in lines))
-    before, after = ({r['claim']: r['verdict'] for r in judge(Results(p)) if r['where'] == 'Table 7'} for p in (RESULTS, tmp_path/'turned.jsonl'))
+    before, after = ({r['claim']: r['verdict'] for r in check_claims(Results(p)) if r['where'] == 'Table 7'} for p in (RESULTS, tmp_path/'turned.jsonl'))
     assert before.keys() == after.keys() and len(before) == 5
     for claim, said in before.items():
         if said == 'agrees': assert after[claim] == 'disagrees', claim

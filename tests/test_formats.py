@@ -163,7 +163,7 @@ SEVERAL = 'activitynet', 'fcvid', 'lists_of_three', 'json_lines'
 def test_a_format_is_read_and_trained_on(name, tmp_path):
     spec = FORMATS[name](tmp_path/'data')
     data = open_data(spec)
-    assert (len(data.train), len(data.val), data.missing, data.several) == (12, 6, [], name in SEVERAL)
+    assert (len(data.train), len(data.val), data.missing, data.multi_label) == (12, 6, [], name in SEVERAL)
     assert data.mirror is (name not in ('somethingv1', 'somethingv2', 'jester')) and len(data.classes) == 3
     for v in data.train + data.val:                                     # what is in the file says which class it must be
         with open_video(v.path) as reader: brightness = reader.read([0]).mean()
@@ -178,10 +178,10 @@ def test_a_format_is_read_and_trained_on(name, tmp_path):
     assert line['videos'] == 6 and np.isfinite(line['train']['loss']) and load_config(done/'config.yaml').data.flip is data.mirror
     scores, _, _ = evaluate_run(done, Accelerator(cpu=True), ('learned',))
     found = json.loads((done/'evaluation.json').read_text())['policies']['learned']
-    assert ('mAP' in found) == data.several and len(found['top5']) == 4
-    score = found['mAP' if data.several else 'accuracy'][-1]
-    assert score == pytest.approx(line['val']['mAP' if data.several else 'accuracy'][-1], abs=1e-5) and scores['learned'].metric == ('mAP' if data.several else 'accuracy')
-    if not data.several: assert score == pytest.approx(scores['learned'].top1[:, -1].mean())
+    assert ('mAP' in found) == data.multi_label and len(found['top5']) == 4
+    score = found['mAP' if data.multi_label else 'accuracy'][-1]
+    assert score == pytest.approx(line['val']['mAP' if data.multi_label else 'accuracy'][-1], abs=1e-5) and scores['learned'].metric == ('mAP' if data.multi_label else 'accuracy')
+    if not data.multi_label: assert score == pytest.approx(scores['learned'].top1[:, -1].mean())
 
 
 def test_every_registered_format_is_covered_here():

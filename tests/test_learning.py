@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from adafocus.trainer import steps
 from adafocus.run.presets import preset
 from adafocus.method.losses import adafocus_loss
-from adafocus.run.metrics import held_by
+from adafocus.run.metrics import box_in_patch
 from adafocus.method.model import AdaFocus, ModelConfig
 from adafocus.trainer.steps import TrainStep, parameter_groups
 
@@ -40,9 +40,9 @@ def train(stop_gradient=True, frozen_policy=False, steps=150):
     if frozen_policy: model.policy.requires_grad_(False)
     optimizer = torch.optim.SGD(model.parameters(), lr=.05, momentum=.9)
     frames, labels, boxes = videos(200, torch.Generator().manual_seed(1))
-    def looking():
+    def patch_hits():
         with torch.no_grad(): out = model.eval()(frames)
-        return held_by(out.positions, boxes, SIZE, PATCH)[0].float().mean().item(), (out.logits[:, 0].argmax(-1) == labels).float().mean().item()
+        return box_in_patch(out.positions, boxes, SIZE, PATCH)[0].float().mean().item(), (out.logits[:, 0].argmax(-1) == labels).float().mean().item()
     before = looking()
     for _ in range(steps):
         x, y, _ = videos(24, generator)

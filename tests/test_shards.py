@@ -123,12 +123,12 @@ def test_a_hostile_shard_does_nothing_and_all_is_accounted_for(tiny, tmp_path, m
         header[148:156] = b' '*8; header[148:156] = b'%06o\0 ' % sum(header)
         tar.fileobj.write(bytes(header) + b'x'*512); tar.offset += 1024
         member(tar, 'after.mp4', video); member(tar, 'after.json', label)
-    told = []
-    samples = list(read_samples('evil.tar', told.append))
+    config_for_results = []
+    samples = list(read_samples('evil.tar', config_for_results.append))
     assert [s.key for s in samples if not s.problem] == ['good', 'number'] and [s.key for s in samples] == ['good', 'pickle', 'a', 'b', 'a', 'b', 'deep', 'long', 'good', 'two', 'number']
-    assert len(told) == 6 and sum('no plain file' in t for t in told) == 4 and sum('leads out' in t for t in told) == 2
-    told = []
-    assert [s.key for s in read_samples('sparse.tar', told.append) if not s.problem] == ['after'] and 'huge.mp4' in told[0]
+    assert len(config_for_results) == 6 and sum('no plain file' in t for t in config_for_results) == 4 and sum('leads out' in t for t in config_for_results) == 2
+    config_for_results = []
+    assert [s.key for s in read_samples('sparse.tar', config_for_results.append) if not s.problem] == ['after'] and 'huge.mp4' in config_for_results[0]
     with tarfile.open('endless.tar', 'w') as tar:                      # one that claims to have 2**80 bytes
         info = tarfile.TarInfo('endless.mp4'); info.size = 1 << 80
         tar.fileobj.write(info.tobuf(tarfile.GNU_FORMAT)); tar.offset += 512

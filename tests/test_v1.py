@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from test_learning import PATCH, SIZE, STEPS, videos
 
 from adafocus.trainer.checkpoints import checkpoints
-from adafocus.run.metrics import held_by
+from adafocus.run.metrics import box_in_patch
 from adafocus.method.model import AdaFocus, ModelConfig
 from adafocus.method.v1 import STAGES, Exploration, StagedAdaFocus, ppo_loss, rewards, stage_loss
 
@@ -33,9 +33,9 @@ def taught(stage, state, steps, fair=True, **settings):
     return model.eval()
 
 
-def looking(model):
+def patch_hits(model):
     frames, _, boxes = videos(200, torch.Generator().manual_seed(1))
-    with torch.no_grad(): return held_by(model(frames).positions, boxes, SIZE, PATCH)[0].float().mean().item()
+    with torch.no_grad(): return box_in_patch(model(frames).positions, boxes, SIZE, PATCH)[0].float().mean().item()
 
 
 @pytest.fixture(scope='module')

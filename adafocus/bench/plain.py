@@ -33,7 +33,7 @@ class PlainAdaFocus(AdaFocus):
         maps = self.global_encoder.body(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
         return maps, maps.mean((3, 4))
 
-    def recognise(self, e_G:Tensor, e_L:Tensor, positions:Tensor)->AdaFocusOutput:
+    def classify(self, e_G:Tensor, e_L:Tensor, positions:Tensor)->AdaFocusOutput:
         seen, f_C = torch.cat([e_G, e_L], -1), self.classifier
         embedded = f_C.embed(seen.flatten(0, 1)).unflatten(0, seen.shape[:2])
         pooled, logits = embedded[:, 0], []

@@ -101,7 +101,7 @@ def _pass(model, frames, positions, seams): # the model's `forward`, with a mark
     for at in (learned, positions) if model.training else (learned,):
         patches = crop_patches(frames.flatten(0, 1), at.flatten(0, 1), model.config.patch_size); seams.mark('crop')
         e_L = model.local_encoder(patches)[1].unflatten(0, frames.shape[:2]); seams.mark('look (f_L)')
-        outputs.append(model.recognise(e_G, e_L, at)); seams.mark('recognise (f_C, heads)')
+        outputs.append(model.classify(e_G, e_L, at)); seams.mark('recognise (f_C, heads)')
     return tuple(outputs) if model.training else outputs[0]
 
 # %% ../../nbs/8_bench/02_throughput.ipynb #89bd6df7

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
-from .memory import FrameCache, FramePool, PackedList, _cache, _Sent
+from .memory import FrameCache, FramePool, PackedList, _cache, TensorBytes
 from .records import Video
 from .sampling import frame_order, segment_indices
 from .transforms import evaluation_view, training_view
@@ -170,7 +170,7 @@ def collate(samples:list[dict])->dict: # tensors with a batch dimension in front
     "Stack samples to a batch. Frames that are still to be cut and resized may differ in size; they become a list."
     uncut = ('frames', 'focus') if 'view' in samples[0] else ()
     batch = {name: [s[name] for s in samples] if name in uncut else torch.stack([s[name] for s in samples]) for name in samples[0] if name != 'failures'}
-    if get_worker_info(): batch = {name: _Sent(x) if isinstance(x, Tensor) and x.numel() < 50_000 else x for name, x in batch.items()}
+    if get_worker_info(): batch = {name: TensorBytes(x) if isinstance(x, Tensor) and x.numel() < 50_000 else x for name, x in batch.items()}
     return dict(batch, failures=[f for s in samples for f in s['failures']])
 _SHARED: dict|None = None
 

@@ -36,7 +36,7 @@ class VideoData:
     classes: list[str]
     train: list[Video]
     val: list[Video]
-    several: bool = False            # a video may have several labels: drawn from in training, scored by mean average precision
+    multi_label: bool = False            # a video may have several labels: drawn from in training, scored by mean average precision
     mirror: bool = True              # a mirrored video keeps its label; False where left and right carry meaning
     own_split: bool = True           # False: the split was drawn here
     missing: list[str] = field(default_factory=list)               # paths that the dataset names and that are not there
@@ -65,7 +65,7 @@ def register_dataset(name:str)->Callable:
 
 class DatasetReader:
     "Reads a dataset in one format. A subclass gives `entries`, and may give `classes`."
-    several = False             # see VideoData
+    multi_label = False             # see VideoData
     mirror = True
 
     def __init__(self, root:str|Path):
@@ -101,8 +101,8 @@ class DatasetReader:
         else: parts = split_by_class(there, val_share, seed)
         train, val = ([Video(e.path, tuple(dict.fromkeys(number[label] for label in e.labels))) for e in part] for part in parts.values())
         if not val: raise ValueError(f'{self.root} leaves no video to evaluate on' + ('' if own else '; some class must have at least two'))
-        several = self.several or any(len(v.labels) > 1 for v in train + val)
-        return VideoData(classes, train, val, several, self.mirror, own, [e.name for e in entries if e.path is None])
+        multi_label = self.multi_label or any(len(v.labels) > 1 for v in train + val)
+        return VideoData(classes, train, val, multi_label, self.mirror, own, [e.name for e in entries if e.path is None])
 
 # %% ../../nbs/2_data/05_records.ipynb #77e9af18
 def split_by_class(entries:list[Entry], val_share:float, seed:int)->dict[str,list[Entry]]:

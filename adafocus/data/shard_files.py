@@ -163,7 +163,7 @@ class ShardList:
     def __iter__(self): raise ValueError('videos in shards can only be read in turn, in training and evaluation; for anything else use the folder that they were made of')
     def __getitem__(self, k): self.__iter__()
 
-_INDEX = dict(classes=list, several=bool, mirror=bool, most_labels=int, shards=list)
+_INDEX = dict(classes=list, multi_label=bool, mirror=bool, most_labels=int, shards=list)
 
 def read_index(path:str)->dict:
     "What shards.json says. ValueError where it is not there, or is none."
@@ -191,4 +191,4 @@ def open_shards(spec:str,                  # as after wds:
     part = lambda split: [(named.get(name, base(urls[0]) + name), s['videos']) for name, s in known.items() if s['split'] == split and (name in named or split == 'val' and not any(known[n]['split'] == 'val' for n in named))]
     lists = [ShardList(part(split), index['classes'], index['most_labels']) for split in ('train', 'val')]
     if not len(lists[1]): raise ValueError(f'{path} names no shard to evaluate on; one must have the split val')
-    return VideoData(index['classes'], *lists, index['several'], index['mirror'])
+    return VideoData(index['classes'], *lists, index['multi_label'], index['mirror'])

@@ -25,7 +25,7 @@ from .stepwise import why_not_stepwise
 from .store import save_exits, solve_exits
 from ..method.costs import count
 from ..run.folder import VideosUnreadable, load_run, open_run_data
-from ..run.scoring import all_answers
+from ..run.scoring import collect_logits
 from ..system.processes import prepare_cpu
 
 # %% ../../nbs/5_early_exit/10_budgets.ipynb #da3cc0c8
@@ -77,7 +77,7 @@ def evaluate_budgets(run:str|Path,
     if calibrate_on == 'train' and not data.train: raise ValueError(f'{run} has no training videos to solve thresholds on; --calibrate-on val takes those to evaluate on')
     model = model.to(accelerator.device)
     def answers(videos, what):
-        *found, failures = all_answers(model, videos, config, accelerator, data.several)
+        *found, failures = collect_logits(model, videos, config, accelerator, data.multi_label)
         if accelerator.is_main_process:
             for reason in failures.values(): print(f'left out: {reason}', file=sys.stderr)
         if failures and what == 'val' and not (skip_bad or config.data.skip_bad):
@@ -95,7 +95,7 @@ def evaluate_budgets(run:str|Path,
     steps = cross_fitted(logits, labels, costs, budgets, method, criterion, config.seed) if calibrate_on == 'val' else None
     curve = exit_curve(logits, labels, costs, exits.plans, count(config.model).per_step(asked=False), seed=config.seed, steps=steps)
     seconds = _timed(run, accelerator, [data.val[n] for n in numbers], timed, budgets)
-    found = _report(curve, exits, seconds, config, data) | dict(knob=_knob(exits, logits, labels, costs, budgets, config.seed, calibrate_on == 'val'))
+    found = _report(curve, exits, seconds, config, data) | dict(budget_stops=_budget_stops(exits, logits, labels, costs, budgets, config.seed, calibrate_on == 'val'))
     (Path(run)/'budgets.json').write_text(json.dumps(found, indent=1), encoding='utf-8')
     accelerator.wait_for_everyone()
     return curve, found
@@ -106,7 +106,7 @@ def _timed(run, accelerator, videos, timed, budgets):
     with Predictor(run, device=str(accelerator.device), mixed_precision=accelerator.mixed_precision) as predictor: return seconds_a_video(predictor, some, [*budgets, None])
 
 # %% ../../nbs/5_early_exit/10_budgets.ipynb #ee8f630e
-def _knob(exits, logits, labels, costs, budgets, seed, crossed, stops=24):
+def _budget_stops(exits, logits, labels, costs, budgets, seed, crossed, stops=24):
     if exits.method == 'geometric': budgets = sorted({*budgets, *(float(f'{b:.4g}') for b in np.geomspace(costs[0]*1.02, costs[-1]*.98, stops))})
     budgets = [b for b in budgets if b < costs[-1]]
     if not budgets: return []
@@ -126,7 +126,7 @@ def _report(curve, exits, seconds, config, data):
     whole = dict(gflops=number(exits.costs[-1]), score=number(curve.fixed[-1]), frames=len(exits.costs), seconds=seconds[-1])
     spec = config.data.data
     return dict(metric=curve.metric, videos=curve.steps.shape[1], solved_on=exits.solved_on, method=exits.method, criterion=exits.criterion, dataset=kind_of_data(spec)[0] if spec else 'needle',
-                several=data.several, budgets=rows, all_frames=whole, fixed=[[number(c), number(s)] for c, s in zip(curve.fixed_cost, curve.fixed)])
+                multi_label=data.multi_label, budgets=rows, all_frames=whole, fixed=[[number(c), number(s)] for c, s in zip(curve.fixed_cost, curve.fixed)])
 
 def budget_table(found:dict)->str: # what `evaluate_budgets` gives; lines to print
     "Budgets, what they cost and what they bring. Scores in percent."

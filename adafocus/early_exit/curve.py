@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from .thresholds import ExitPlan, _check_exits, _Worth
+from .thresholds import ExitPlan, _check_exits, ExitScore
 
 # %% ../../nbs/5_early_exit/03_curve.ipynb #6dd43a96
 @dataclass
@@ -42,9 +42,9 @@ def exit_curve(found:Tensor,             # logits (N, T, K), or confidences (N, 
                steps:np.ndarray|None=None, # (M, N): exits that were decided otherwise, as in cross-validation; None: by the plans
               )->ExitCurve:
     "What plans cost and bring on these videos, with random exit and fixed length for comparison (Figure 9)."
-    costs, worth, rng, n = _check_exits(found, labels, costs), _Worth(found, labels), np.random.default_rng(seed), len(found)
-    samples = samples or (1000 if not worth.several else 200 if found[:, 0].numel() < 2e6 else 50)
-    parts = 5 if worth.several else 20                                                     # drawings of random exit
+    costs, worth, rng, n = _check_exits(found, labels, costs), ExitScore(found, labels), np.random.default_rng(seed), len(found)
+    samples = samples or (1000 if not worth.multi_label else 200 if found[:, 0].numel() < 2e6 else 50)
+    parts = 5 if worth.multi_label else 20                                                     # drawings of random exit
     counts = rng.multinomial(n, np.full(n, 1/n), samples).astype(np.float64)               # (S, N): how often each video was drawn
     steps = np.array([p.steps(found).numpy() for p in plans]) if steps is None else steps
     drawn = [[rng.permutation(left) for _ in range(parts)] for left in steps]

@@ -21,9 +21,9 @@ from huggingface_hub import ModelHubMixin, snapshot_download
 from ..data.lazy import LazyFrames
 from ..data.records import Video
 from ..data.video.files import VideoError
-from .network import StoppingModel
+from .network import EarlyExitModel
 from .stepwise import StepState
-from .thresholds import NOBODY, ExitPlan
+from .thresholds import NEVER, ExitPlan
 from ..run.folder import MODEL_FILES, save_model
 from ..system.processes import usable_cores
 
@@ -70,7 +70,7 @@ class _Watched:
     def __init__(self, number, video, network, samples):
         path, known = (video.path, video.frames) if isinstance(video, Video) else (video, None)
         self.number, self.path, self.network, self.error, self.have = number, path, network, None, 0
-        self.frames, more = LazyFrames(path, samples, known), samples.focus_frames if network.why_whole else None
+        self.frames, more = LazyFrames(path, samples, known), samples.focus_frames if network.no_early_exit_reason else None
         self.focus = LazyFrames(path, replace(samples, num_frames=more), known) if more else None
         self.state, self.seen = network.zeros, []                                          # seen: probabilities, confidence, position after each frame
 
@@ -89,9 +89,9 @@ class _Watched:
         return _prediction(self.network, str(self.path), frames.numbers[:len(positions)], positions, frames.boxes(self.network.boxes(positions)), probabilities, confidences)
 
 def _prediction(network, path, numbers, positions, boxes, probabilities, confidences):
-    index, reached = int(probabilities[-1].argmax()), network.thresholds[len(numbers) - 1] if network.steps else NOBODY
+    index, reached = int(probabilities[-1].argmax()), network.thresholds[len(numbers) - 1] if network.steps else NEVER
     return Prediction(path, network.classes[index], index, float(confidences[-1]), len(numbers), float(network.costs[len(numbers) - 1] if network.steps else network.costs[-1]),
-                      float(reached) if -NOBODY < reached <= confidences[-1] else None, network.classes, np.array(numbers), positions, boxes, probabilities, confidences)
+                      float(reached) if -NEVER < reached <= confidences[-1] else None, network.classes, np.array(numbers), positions, boxes, probabilities, confidences)
 
 def _advance(network, videos): # -> pairs of a video and whether it is to be left, after one more step of each
     stack = lambda frames: torch.stack([torch.stack([f[k] for k in range(f.config.num_frames)]) for f in frames])
@@ -143,7 +143,7 @@ class Predictor(ModelHubMixin):
                  device:str|None=None,            # None: the GPU if there is one
                  mixed_precision:str|None=None,   # no, bf16 or fp16; None: as the run was trained
                 ):
-        self.network = StoppingModel(run, budget, thresholds, criterion, device, mixed_precision)
+        self.network = EarlyExitModel(run, budget, thresholds, criterion, device, mixed_precision)
         if batch_size < 1: raise ValueError(f'batch_size is {batch_size}; it must be at least 1')
         self.config, self.classes, self.batch_size = self.network.config, self.network.classes, batch_size
         self.workers, self._samples, self._pool = workers or min(8, usable_cores()), self.config.samples(), None

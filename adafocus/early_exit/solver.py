@@ -14,15 +14,15 @@ import torch
 from torch import Tensor
 
 from adafocus.early_exit.thresholds import (
-    NOBODY,
+    NEVER,
     ExitPlan,
-    _between,
+    midpoints,
     _check_exits,
     _confidences,
     _from_log_odds,
-    _levels,
+    merge_ties,
     _log_odds,
-    _Worth,
+    ExitScore,
     exit_steps,
     geometric_thresholds,
 )
@@ -59,15 +59,15 @@ def solve_thresholds(found:Tensor,          # logits (N, T, K), or confidences (
     if not (math.isfinite(budget) and budget >= costs[0]*(1 - 1e-9)):
         raise ValueError(f'budget is {budget:g} GFLOPs a video; it must be at least {costs[0]:.4g}, what the first step costs ({costs[-1]:.4g} is all steps)')
     odds = _log_odds(_confidences(found, criterion).numpy(), criterion)
-    levels, worth = _levels(odds), None if labels is None else _Worth(found, labels)
-    if budget >= costs[-1]: thresholds, q = np.full(len(costs), NOBODY), None
+    levels, worth = merge_ties(odds), None if labels is None else ExitScore(found, labels)
+    if budget >= costs[-1]: thresholds, q = np.full(len(costs), NEVER), None
     else: thresholds, q = _bisect(levels, costs, budget)
     if method == 'search':
         if worth is None: raise ValueError('method is search, which looks for what is right; it needs labels')
         thresholds, q = _search(levels, worth, costs, budget, thresholds), None
     left = exit_steps(torch.from_numpy(levels), torch.from_numpy(thresholds)).numpy()
-    settled = [_from_log_odds(x, criterion) if abs(x) < NOBODY else float(NOBODY) for x in _between(odds, thresholds)[:-1]]
-    return ExitPlan(float(budget), settled + [-NOBODY], float(costs[left].mean()), (np.bincount(left, minlength=len(costs))/len(left)).tolist(),
+    settled = [_from_log_odds(x, criterion) if abs(x) < NEVER else float(NEVER) for x in midpoints(odds, thresholds)[:-1]]
+    return ExitPlan(float(budget), settled + [-NEVER], float(costs[left].mean()), (np.bincount(left, minlength=len(costs))/len(left)).tolist(),
                     None if worth is None else worth(left), worth.metric if worth else 'accuracy', criterion, method, len(left), q)
 
 # %% ../../nbs/5_early_exit/02_solver.ipynb #325eec94
@@ -81,7 +81,7 @@ def _improve(levels, each, costs, thresholds, price=None, budget=None, rounds=20
         before = thresholds.copy()
         for t in range(steps - 2, -1, -1):
             there = np.flatnonzero((levels[:, :t] < thresholds[:t]).all(1))
-            without = thresholds.copy(); without[:t + 1] = NOBODY
+            without = thresholds.copy(); without[:t + 1] = NEVER
             later = _exits(levels, without)
             order = there[np.argsort(-levels[there, t], kind='stable')]
             gain = np.concatenate([[0], np.cumsum(each[order, t] - each[order, later[order]])])
@@ -94,7 +94,7 @@ def _improve(levels, each, costs, thresholds, price=None, budget=None, rounds=20
                 rest = costs[_exits(levels[gone], thresholds)].sum() if len(gone) else 0.
                 worth = np.where(rest + costs[later[there]].sum() + spent <= budget*n*(1 + 1e-12), gain - 1e-9*spent, -np.inf)
             best = int(np.argmax(np.where(whole, worth, -np.inf)))
-            if worth[best] > -np.inf: thresholds[t] = values[best - 1] if best else NOBODY
+            if worth[best] > -np.inf: thresholds[t] = values[best - 1] if best else NEVER
         if (thresholds == before).all(): break
     return thresholds
 

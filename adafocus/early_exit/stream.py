@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..data.transforms import evaluation_view
-from .network import StoppingModel
+from .network import EarlyExitModel
 
 # %% ../../nbs/5_early_exit/08_stream.ipynb #62612fb4
 @dataclass
@@ -33,8 +33,8 @@ class Stream:
     "A trained network for frames that come one at a time. ValueError for a model that needs all frames at once."
     def __init__(self, run:str|Path, budget:float|None=None, thresholds:list[float]|None=None, criterion:str='softmax',
                  device:str|None=None, mixed_precision:str|None=None):   # as of Predictor
-        self.network = StoppingModel(run, budget, thresholds, criterion, device, mixed_precision)
-        if why := self.network.why_whole: raise ValueError(f'{run} cannot go frame by frame: {why}')
+        self.network = EarlyExitModel(run, budget, thresholds, criterion, device, mixed_precision)
+        if why := self.network.no_early_exit_reason: raise ValueError(f'{run} cannot go frame by frame: {why}')
         self.config, self.classes = self.network.config, self.network.classes
         self.reset()
 

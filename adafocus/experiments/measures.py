@@ -21,7 +21,7 @@ from .workbench import Workbench, _all_read
 from ..method.costs import Costs, count
 from ..method.v1 import STAGES, skipping
 from ..run.config import load_config
-from ..run.feed import Feed
+from ..run.feed import RunLoader
 from ..run.metrics import ScoreKeeper
 from ..run.scoring import POLICY_NAMES
 
@@ -38,7 +38,7 @@ def measures(name:str)->Callable: # of suite.EXPERIMENTS
 def _listed(values): return [round(float(x), 6) for x in values]
 
 def _row(s, run): # the score after each frame, and how often the patch holds what is to be seen
-    return dict(score=_listed(s.main), metric=s.metric, **{f'{k}_inside': round(v, 6) for k, v in s.looking().items()}, run=run)
+    return dict(score=_listed(s.metric_values), metric=s.metric, **{f'{k}_inside': round(v, 6) for k, v in s.patch_hits().items()}, run=run)
 
 def _scored(bench, seed, name): return _row(bench.scores(name, seed)['learned'], name)
 
@@ -113,8 +113,8 @@ def _skip_cost(costs:Costs, config, looked): # (N,) GFLOPs of videos of which so
 def _skipped(bench, seed, name):
     "Score, GFLOPs and looks a video of V1+."
     model, config, data = bench.open(name, seed)
-    feed, m, failures, looks = Feed(data.val, config, bench.accelerator), config.model, {}, {}
-    keeper = ScoreKeeper(m.frame_size, m.patch_size, data.several)
+    feed, m, failures, looks = RunLoader(data.val, config, bench.accelerator), config.model, {}, {}
+    keeper = ScoreKeeper(m.frame_size, m.patch_size, data.multi_label)
     for batch in feed:
         failures.update(batch.pop('failures'))
         with bench.accelerator.autocast(): logits, looked = skipping(model, *model_inputs(batch, m.frame_size))
@@ -123,7 +123,7 @@ def _skipped(bench, seed, name):
         keeper.add({k: x for k, x in found.items() if k != 'looks'})
     feed.close(); _all_read(failures, config)
     n = np.array(list(looks.values()))
-    return float(keeper.scores().main[-1]), float(_skip_cost(count(m), m, n).mean()), float(n.mean())
+    return float(keeper.scores().metric_values[-1]), float(_skip_cost(count(m), m, n).mean()), float(n.mean())
 
 # %% ../../nbs/9_experiments/03_measures.ipynb #30120ff9
 @measures('skipping')
@@ -172,6 +172,6 @@ def _drawn(bench, seed, name): # a picture of some validation videos
     _, config, data = bench.open(name, seed)
     s = bench.scores(name, seed)['learned']
     if bench.accelerator.is_main_process: plot_videos(s, data, config, 3).savefig(bench.out/_picture(name))
-    return dict(score=_listed(s.main), metric=s.metric, videos=len(s.numbers), picture=_picture(name), run=name)
+    return dict(score=_listed(s.metric_values), metric=s.metric, videos=len(s.numbers), picture=_picture(name), run=name)
 
 def _picture(name): return f'patches-{name.replace(" ", "-")}.png'

@@ -17,10 +17,10 @@ from safetensors.torch import load_file
 from .suite import Planned, Scale
 from ..method.costs import count
 from ..run.config import Config, load_config
-from ..run.feed import Feed
+from ..run.feed import RunLoader
 from ..run.folder import VideosUnreadable, load_run, open_run_data, save_weights
 from ..run.metrics import Scores
-from ..run.scoring import all_answers, evaluate
+from ..run.scoring import collect_logits, evaluate
 from ..system.files import read_lines
 from ..trainer.checkpoints import find_checkpoint
 from ..trainer.loop import train
@@ -107,8 +107,8 @@ class _Asks(_Trains):
 
     def scores(self, name:str, seed:int, policies:tuple[str,...]=('learned',))->dict[str,Scores]: # by policy, of the validation videos
         model, config, data = self.open(name, seed)
-        feed = Feed(data.val, config, self.accelerator)
-        found, failures = evaluate(model, feed, self.accelerator, policies, config.seed, data.several)
+        feed = RunLoader(data.val, config, self.accelerator)
+        found, failures = evaluate(model, feed, self.accelerator, policies, config.seed, data.multi_label)
         feed.close(); _all_read(failures, config)
         return found
 
@@ -122,7 +122,7 @@ class Workbench(_Asks):
             some = np.sort(np.random.default_rng(seed).permutation(len(data.train))[:4000])
             found = {}
             for split, videos in (('train', [data.train[k] for k in some]), ('val', data.val)):
-                *found[split], _, failures = all_answers(model, videos, config, self.accelerator, data.several)
+                *found[split], _, failures = collect_logits(model, videos, config, self.accelerator, data.multi_label)
                 if split == 'val': _all_read(failures, config)
             self._asked[name, seed] = dict(found, costs=count(config.model).per_step(), fixed=count(config.model).per_step(asked=False))
         return self._asked[name, seed]

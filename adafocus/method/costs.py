@@ -55,24 +55,24 @@ class Costs:
 # %% ../../nbs/1_method/07_costs.ipynb #a3249331
 def count(config:ModelConfig)->Costs:
     "Count the multiply-adds of a model in inference, part by part. What a classifier's submodules do counts as f_C, the rest as its head."
-    glances, looks = config.num_frames, config.focus_frames or config.num_frames
+    num_frames, focus_frames = config.num_frames, config.focus_frames or config.num_frames
     size = config.frame_size
     with torch.device('meta'):
         model = AdaFocus(config).eval()
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            model(torch.empty(1, glances, 3, size, size), torch.empty(1, looks, 3, size, size))
+            model(torch.empty(1, num_frames, 3, size, size), torch.empty(1, focus_frames, 3, size, size))
     found = {name.removeprefix('AdaFocus.'): sum(ops.values())//2 for name, ops in counter.get_flop_counts().items()}
     names = {module: name for name, module in model.named_modules()}
     macs = lambda module: found.get(names[module], 0)                              # of one of the model's modules
     rnns = [m for m in model.policy.modules() if type(m) in _GATES]
-    decisions = 1 if model.policy.per_video else looks
-    steps = 1 if model.classifier.per_video else glances
+    decisions = 1 if model.policy.per_video else focus_frames
+    steps = 1 if model.classifier.per_video else num_frames
     embed = sum(macs(m) for m in model.classifier.children()) if steps > 1 else 0
-    parts = [Cost('f_G', glances, macs(model.global_encoder)//glances, 'counter'),
+    parts = [Cost('f_G', num_frames, macs(model.global_encoder)//num_frames, 'counter'),
              Cost('policy', decisions, (macs(model.policy) - sum(map(macs, rnns)))//decisions, 'counter'),
              Cost('GRU', decisions, sum(map(rnn_step, rnns)), 'formula'),
-             Cost('crop', looks, crop_step(config.patch_size) if config.patch_size < size else 0, 'formula'),
-             Cost('f_L', looks, macs(model.local_encoder)//looks, 'counter'),
+             Cost('crop', focus_frames, crop_step(config.patch_size) if config.patch_size < size else 0, 'formula'),
+             Cost('f_L', focus_frames, macs(model.local_encoder)//focus_frames, 'counter'),
              Cost('f_C', steps, embed//steps, 'counter'),
              Cost('head', steps, (macs(model.classifier) - embed)//steps, 'counter')]
     return Costs([c for c in parts if c.each], steps)

@@ -16,7 +16,7 @@ from accelerate.utils import extract_model_from_parallel
 from torch import Tensor
 
 from .model import AdaFocus, ModelConfig
-from .weights import batch_counters, misfit, plain_names, read_weights
+from .weights import batch_counters, state_dict_mismatch, plain_names, read_weights
 
 # %% ../../nbs/1_method/09_official.ipynb #3131330a
 OFFICIAL: dict[str, ModelConfig] = {
@@ -113,7 +113,7 @@ def load_official(source:str|Path|dict,  # a released file, or its state dict
     own = model.state_dict()
     wanted = _to_released(own, config)
     used = batch_counters(wanted) | {name: x.float() if x.dtype in (torch.float16, torch.bfloat16) else x for name, x in state.items() if name not in _UNUSED}
-    if why := misfit(wanted, used):
+    if why := state_dict_mismatch(wanted, used):
         raise ValueError(f'{where} is not a released AdaFocus V2; beside the nearest of them, {arch}, there are {why}')
     model.load_state_dict(_from_released(used, config, own), assign=True)
     return model.to(memory_format=torch.channels_last).eval()
@@ -131,7 +131,7 @@ def to_official(model:AdaFocus)->dict: # {'state_dict': {'module.…': tensor}},
         raise ValueError(f'the model is none of {", ".join(OFFICIAL)}, whose layout could be written; unlike {arch} it has '
                          + ', '.join(f'{name} {value}' for name, value in differs.items()))
     with torch.device('meta'): wanted = AdaFocus(replace(config, weights='none', global_weights=None)).state_dict()
-    if why := misfit(wanted, model.state_dict()): raise ValueError(f'the model is not as it was built (a copy for inference?): {why}')
+    if why := state_dict_mismatch(wanted, model.state_dict()): raise ValueError(f'the model is not as it was built (a copy for inference?): {why}')
     state = _to_released({name: x.detach() for name, x in model.state_dict().items()}, config)
     if arch != 'tsm':
         for part, encoder, channels in (('global', config.global_encoder, model.global_encoder.out_channels),
@@ -157,7 +157,7 @@ def start_from(model:AdaFocus,   # is filled
     def without_classes(state):
         "One row of what has a row for each class."
         return {name: x.select(_CLASSES[name], 0) if name in _CLASSES and x.ndim > _CLASSES[name] else x for name, x in state.items()}
-    if why := misfit(without_classes(own), without_classes(found)): raise ValueError(f'{path} does not fit the model: {why}')
-    anew = [name for name, x in own.items() if x.shape != found[name].shape or name in _CLASSES and not same_classes]
-    model.load_state_dict(own | {name: x for name, x in found.items() if name not in anew})
-    return anew
+    if why := state_dict_mismatch(without_classes(own), without_classes(found)): raise ValueError(f'{path} does not fit the model: {why}')
+    reinitialised = [name for name, x in own.items() if x.shape != found[name].shape or name in _CLASSES and not same_classes]
+    model.load_state_dict(own | {name: x for name, x in found.items() if name not in reinitialised})
+    return reinitialised

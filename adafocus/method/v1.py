@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .classifiers import MaxPoolClassifier
 from .losses import frame_cross_entropy
-from .model import AdaFocus, AdaFocusOutput, ModelConfig, spread
+from .model import AdaFocus, AdaFocusOutput, ModelConfig, broadcast_positions
 from .policy import GridPolicy
 
 # %% ../../nbs/1_method/10_v1.ipynb #c30b708e
@@ -97,18 +97,18 @@ class _Stage(AdaFocus):
         side, c = self.policy_map_size, self.global_encoder.out_channels
         return frames.new_zeros(*frames.shape[:2], c, side, side), frames.new_zeros(*frames.shape[:2], c)
 
-    def decide(self, maps:Tensor, looks:int)->Tensor:
-        if self.stage != 'random_patches': return super().decide(maps, looks)
-        drawn = torch.rand(len(maps), 1 if self.policy.per_video else looks, 2, generator=torch.Generator().manual_seed(0)).to(maps.device)
-        return spread(drawn, looks)
+    def decide(self, maps:Tensor, focus_frames:int)->Tensor:
+        if self.stage != 'random_patches': return super().decide(maps, focus_frames)
+        drawn = torch.rand(len(maps), 1 if self.policy.per_video else focus_frames, 2, generator=torch.Generator().manual_seed(0)).to(maps.device)
+        return broadcast_positions(drawn, focus_frames)
 
     def look(self, frames:Tensor, positions:Tensor)->Tensor:
         if self.stage == 'pretrain_global': return frames.new_zeros(*frames.shape[:2], self.local_encoder.out_channels)
         if self.stage == 'pretrain_local': return self.local_encoder(frames.flatten(0, 1))[1].unflatten(0, frames.shape[:2])
         return super().look(frames, positions)
 
-    def recognise(self, e_G:Tensor, e_L:Tensor, positions:Tensor)->AdaFocusOutput:
-        out = super().recognise(e_G, e_L, positions)
+    def classify(self, e_G:Tensor, e_L:Tensor, positions:Tensor)->AdaFocusOutput:
+        out = super().classify(e_G, e_L, positions)
         return out._replace(logits=dict(pretrain_global=out.global_logits, pretrain_local=out.local_logits).get(self.stage, out.logits))
 
 # %% ../../nbs/1_method/10_v1.ipynb #fa8948cb
@@ -144,25 +144,25 @@ class StagedAdaFocus(_Stage):
                )->AdaFocusOutput|tuple[AdaFocusOutput|Exploration,None]: # as AdaFocus; in training the first of a pair
         if not self.training: return super().forward(glance, focus, positions=positions)
         focus = glance if focus is None else focus
-        looks = focus.shape[1]
-        if random_positions is None: random_positions = torch.rand(len(glance), looks, 2, device=glance.device)
-        random_positions = spread(random_positions[:, :1] if self.policy.per_video else random_positions, looks)
+        focus_frames = focus.shape[1]
+        if random_positions is None: random_positions = torch.rand(len(glance), focus_frames, 2, device=glance.device)
+        random_positions = broadcast_positions(random_positions[:, :1] if self.policy.per_video else random_positions, focus_frames)
         maps, e_G = self.glance(glance)
         if self.stage in ('policy', 'skip'): return self._explore(maps, e_G, focus, random_positions), None
-        if self.stage == 'fine_tune': at = self.decide(maps, looks)
+        if self.stage == 'fine_tune': at = self.decide(maps, focus_frames)
         else: at = random_positions                                          # pre-training does not read it
-        return self.recognise(e_G, self.look(focus, at), at), None
+        return self.classify(e_G, self.look(focus, at), at), None
 
     def _explore(self, maps, e_G, focus, random_positions):
         frozen = self.stage == 'skip'
         with torch.no_grad() if frozen else nullcontext(): seen, _ = self.policy.remember(maps)
         logits, expected = self.policy.consider(seen, skipping=frozen)
         actor = torch.distributions.Categorical(logits=logits, validate_args=False)                 # what is not finite is found, and said, after the step
-        choices, looks = actor.sample(), focus.shape[1]
+        choices, focus_frames = actor.sample(), focus.shape[1]
         with torch.no_grad():
             read = e_G if self.config.feature_reuse else None
             if self.stage == 'policy':
-                e_L, other = self.look(focus, spread(self.policy.places(choices), looks)), self.look(focus, random_positions)
+                e_L, other = self.look(focus, broadcast_positions(self.policy.places(choices), focus_frames)), self.look(focus, random_positions)
                 if self.policy.per_video: found, instead = self.classifier(read, e_L), self.classifier(read, other)
                 else: found, instead = pooled_choices(self.classifier, read, e_L, other)
                 cost, free = torch.zeros_like(expected), torch.ones_like(expected, dtype=torch.bool)
@@ -171,7 +171,7 @@ class StagedAdaFocus(_Stage):
                 choices = choices.index_fill(1, torch.zeros(1, dtype=torch.long, device=choices.device), 1)          # the first frame is always looked at
                 found = pooled_looks(self.classifier, read, e_L, choices.bool())
                 instead = torch.cat([found[:, :1], found[:, :-1]], 1)
-                cost, free = self.skip_cost*choices, torch.arange(looks, device=choices.device).expand_as(choices) > 0
+                cost, free = self.skip_cost*choices, torch.arange(focus_frames, device=choices.device).expand_as(choices) > 0
         return Exploration(found.float(), instead.float(), cost, free, actor.log_prob(choices), actor.entropy(), expected)
 
 # %% ../../nbs/1_method/10_v1.ipynb #e8249b2c

@@ -23,7 +23,7 @@ from ..run.config import Config
 from ..run.metrics import Scores
 from .curves import nearest_stop
 from .style import POLICY_STYLES, draw_box, label_ends, new_figure, open_axes
-from .traces import Trace, Tracer, exits_of
+from .traces import VideoTrace, Tracer, exits_of
 
 # %% ../../nbs/6_show/03_frames.ipynb #9873e67e
 def plot_patches(frames:list,             # for each video (T, S, S, 3) uint8, in processing order
@@ -94,16 +94,16 @@ def plot_videos(scores:Scores,    # of these videos, under one policy
                         [', '.join(data.classes[k] for k in data.val[int(s['number'])].labels) for s in samples], captions, [s.get('boxes') for s in samples], [s.get('visible') for s in samples])
 
 # %% ../../nbs/6_show/03_frames.ipynb #ecfa60ca
-def plot_trace(trace:Trace,            # of a Tracer
-               knob:dict|None=None,    # the run's, for exits and thresholds
+def plot_trace(trace:VideoTrace,            # of a Tracer
+               budget_stops:dict|None=None,    # the run's, for exits and thresholds
                policy:str='learned',
                budget:float|None=None, # GFLOPs a video; None: all frames
                beside:str='',          # another policy, drawn dashed
               )->Figure:
     "One video as the network saw it."
     look, T = trace.looks[policy], len(trace.frames)
-    stop = nearest_stop(knob, budget) if knob else None
-    exit_ = exits_of(look, knob)[stop] if knob else T - 1
+    stop = nearest_stop(budget_stops, budget) if budget_stops else None
+    exit_ = exits_of(look, budget_stops)[stop] if budget_stops else T - 1
     columns = min(T, 8); rows = -(-T//columns)
     figure, _ = new_figure(1.25*columns + 1, 2.55*rows + 2.1); figure.clear()
     grid = figure.add_gridspec(2*rows + 1, columns, height_ratios=[1.25, 1]*rows + [1.7])
@@ -126,19 +126,19 @@ def plot_trace(trace:Trace,            # of a Tracer
         best = look.probabilities[min(t, len(look.probabilities) - 1)]; name = trace.classes[int(best.argmax())]
         last = '' if t != exit_ else '\nleft here' if exit_ < T - 1 else '\nlast'
         ax.set_title(f'frame {trace.numbers[t]}\n{name} {100*best.max():.0f} %{last}', fontsize=7, pad=2, fontweight='bold' if last else None)
-    _confidence(figure.add_subplot(grid[-1, :]), trace, knob, stop, policy, beside, exit_)
-    what = f', {knob["stops"][stop]["budget"]:.3g} GFLOPs a video' if knob else ''
+    _confidence(figure.add_subplot(grid[-1, :]), trace, budget_stops, stop, policy, beside, exit_)
+    what = f', {budget_stops["stops"][stop]["budget"]:.3g} GFLOPs a video' if budget_stops else ''
     figure.suptitle(f'{trace.name}' + (f' ({", ".join(trace.labels)})' if trace.labels else '') + f', policy {policy}{what}', fontsize=10)
     return figure
 
-def _confidence(ax, trace, knob, stop, policy, beside, exit_):
-    T, ends, logit = len(trace.looks[policy].confidences), [], bool(knob) and knob['criterion'] == 'logit'
+def _confidence(ax, trace, budget_stops, stop, policy, beside, exit_):
+    T, ends, logit = len(trace.looks[policy].confidences), [], bool(budget_stops) and budget_stops['criterion'] == 'logit'
     scale = 1 if logit else 100
     for name in [n for n in (beside, policy) if n]:
         values = scale*trace.looks[name].confidences
         ax.plot(range(1, T + 1), values, markersize=4, **POLICY_STYLES[name]); ends.append((values[-1], name, POLICY_STYLES[name]['color']))
-    if knob:
-        limits = [(t, scale*v) for t, v in enumerate(knob['stops'][stop]['thresholds']) if abs(v) < 1e8]
+    if budget_stops:
+        limits = [(t, scale*v) for t, v in enumerate(budget_stops['stops'][stop]['thresholds']) if abs(v) < 1e8]
         for t, v in limits: ax.plot([t + .62, t + 1.38], [v, v], color='black', linewidth=2.5)
         if limits: ends.append((limits[-1][1], 'threshold', 'black'))
         if exit_ < T - 1: ax.plot(exit_ + 1, scale*trace.looks[policy].confidences[exit_], 'o', markersize=12, markerfacecolor='none', markeredgecolor='black', markeredgewidth=1.6)

@@ -24,21 +24,21 @@ from ..data.records import Video
 from ..data.video.files import VideoError
 from ..early_exit.predictor import Predictor
 from ..run.config import load_config
-from .curves import nearest_stop, plot_knob, plot_monitor
+from .curves import nearest_stop, plot_budget_stops, plot_monitor
 from .frames import plot_trace
 from .page.canvas import Canvas, page_of
-from .page.payload import TooMuch, jpegs, knob_numbers, shown_name, trace_numbers
-from .page.uploads import Refused, Uploads
+from .page.payload import PayloadTooLarge, jpegs, budget_stop_numbers, shown_name, trace_numbers
+from .page.uploads import UploadRejected, Uploads
 from .playground import playground_picture, plot_crop
-from .traces import Trace, Tracer, read_knob
+from .traces import VideoTrace, Tracer, read_budget_stops
 
 # %% ../../nbs/6_show/09_widgets.ipynb #30145b53
 class _Widget(Canvas):
-    _knob = None                       # of read_knob
+    _budget_stops = None                       # of read_knob
     @traitlets.validate('budget')
     def _a_stop(self, proposal):
-        if proposal['value'] is None or not self._knob: return None
-        try: return float(self._knob['stops'][nearest_stop(self._knob, proposal['value'])]['budget'])
+        if proposal['value'] is None or not self._budget_stops: return None
+        try: return float(self._budget_stops['stops'][nearest_stop(self._budget_stops, proposal['value'])]['budget'])
         except ValueError as e: raise traitlets.TraitError(str(e)) from None
 
     def html(self, path:str|Path, title:str='adafocus')->Path:
@@ -70,7 +70,7 @@ class _Looked(_Widget):
         except (ValueError, OSError) as e: self._why = f' (the run\'s own: {" ".join(str(e).split())[:200]})'; return []
 
     @property
-    def trace(self)->Trace|None: # of the video that is shown
+    def trace(self)->VideoTrace|None: # of the video that is shown
         "What was found of it."
         return self._traces.get(self._shown()) if self.data else None
 
@@ -100,8 +100,8 @@ class PatchExplorer(_Looked):
         self._look_at(source, videos, keep)
         self._lock = threading.RLock()                             # messages of a page may be handled in threads
         upload_mb = float(os.environ.get('ADAFOCUS_UPLOAD_MB') or 64) if upload_mb is None else upload_mb
-        self._knob, self._limit, self._uploads = self._tracer.knob, limit_kb, Uploads(upload_mb)
-        super().__init__(kind='explorer', knob=knob_numbers(self._knob), upload_bytes=int(upload_mb*2**20), videos=[_title(v, self._tracer.classes) for _, v in self._videos], **traits)
+        self._budget_stops, self._limit, self._uploads = self._tracer.budget_stops, limit_kb, Uploads(upload_mb)
+        super().__init__(kind='explorer', budget_stops=budget_stop_numbers(self._budget_stops), upload_bytes=int(upload_mb*2**20), videos=[_title(v, self._tracer.classes) for _, v in self._videos], **traits)
         self.on_msg(self._heard)
         self.observe(lambda change: self._shown() == change.new or self._show(), 'sample')
         self._show()
@@ -113,9 +113,9 @@ class PatchExplorer(_Looked):
         if not self._videos and not self._own: self._say(f'There is no video to show; name some, or upload one{self._why}.'); return
         try:
             trace = self._trace_of(self.sample)
-            frames, numbers = jpegs(trace.frames, self._limit), trace_numbers(trace, self._knob) | dict(sample=self.sample)
-            size = _kb(frames, numbers, self.knob)
-            if size > self._limit: raise TooMuch(f'what is to be shown of {shown_name(trace.name)} takes {size:.0f} KB; limit_kb is {self._limit:g}')
+            frames, numbers = jpegs(trace.frames, self._limit), trace_numbers(trace, self._budget_stops) | dict(sample=self.sample)
+            size = _kb(frames, numbers, self.budget_stops)
+            if size > self._limit: raise PayloadTooLarge(f'what is to be shown of {shown_name(trace.name)} takes {size:.0f} KB; limit_kb is {self._limit:g}')
         except (VideoError, ValueError, OSError) as e:
             self._say(' '.join(str(e).split())[:400])
             if self.data: self.sample = self._shown()                  # the one that is still there
@@ -141,7 +141,7 @@ def _take(self, content, buffers):
         path = self._uploads.take(content.get('id'), name, content.get('size'), at, bytes(buffers[0]) if buffers else b'')
         if path is None: self.send(answer | dict(next=at + len(buffers[0]))); return
         try: trace = self._tracer(path, name=shown_name(name), careful=True)
-        except (VideoError, ValueError, OSError) as e: raise Refused(self._uploads.say(e, name)) from None
+        except (VideoError, ValueError, OSError) as e: raise UploadRejected(self._uploads.say(e, name)) from None
         finally: self._uploads.drop()
         sample = len(self.videos)
         self._own[sample] = name; self._remember(sample, trace)
@@ -149,13 +149,13 @@ def _take(self, content, buffers):
         if self.sample == sample: self._show()                     # the first of all
         else: self.sample = sample
         self.send(answer | dict(next=content['size'], done=True))
-    except Refused as e: self.send(answer | dict(error=' '.join(str(e).split())[:400], next=0))
+    except UploadRejected as e: self.send(answer | dict(error=' '.join(str(e).split())[:400], next=0))
     except Exception as e: self.send(answer | dict(error=f'{shown_name(str(content.get("name")))} could not be looked at ({type(e).__name__})', next=0))
 
 def _static(self)->Figure:
     "What is shown, as a figure."
     if self.trace is None: raise ValueError(f'there is nothing to show: {self.message}')
-    return plot_trace(self.trace, self._knob, self.policy, self.budget, self.beside)
+    return plot_trace(self.trace, self._budget_stops, self.policy, self.budget, self.beside)
 
 def _close(self)->None:
     "End it; what was uploaded is gone."
@@ -181,16 +181,16 @@ class BudgetCurve(_Widget):
                  **traits):                            # budget ...
         if isinstance(run, PatchExplorer): run, explorer = run._tracer.run, run
         if explorer is not None: traits = dict(budget=explorer.budget) | traits
-        self._knob, self._others = _needed_knob(run), {Path(o).name: _needed_knob(o) for o in others}
-        super().__init__(kind='curve', knob=knob_numbers(self._knob), data=dict(others=[dict(knob_numbers(k), name=shown_name(name, 18)) for name, k in self._others.items()]), **traits)
+        self._budget_stops, self._others = _needed_knob(run), {Path(o).name: _needed_knob(o) for o in others}
+        super().__init__(kind='curve', budget_stops=budget_stop_numbers(self._budget_stops), data=dict(others=[dict(budget_stop_numbers(k), name=shown_name(name, 18)) for name, k in self._others.items()]), **traits)
         if explorer is not None: self.link(explorer)
 
     def static(self)->Figure:
         "What is shown, as a figure."
-        return plot_knob(self._knob, self.budget, self._others)
+        return plot_budget_stops(self._budget_stops, self.budget, self._others)
 
 def _needed_knob(run):
-    if knob := read_knob(run): return knob
+    if budget_stops := read_budget_stops(run): return budget_stops
     raise ValueError(f'{run} has no budgets; python -m adafocus.evaluate {run} --budgets makes them')
 
 # %% ../../nbs/6_show/09_widgets.ipynb #1ea0176b

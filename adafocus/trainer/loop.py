@@ -20,15 +20,15 @@ from accelerate.utils import broadcast_object_list, gather_object, set_seed
 from torch import nn
 from tqdm.auto import tqdm
 
-from ..data.datasets.opening import describe_gaps
+from ..data.datasets.opening import missing_videos
 from ..data.records import VideoData
 from ..method.encoders import ENCODERS_WITH_WEIGHTS
 from ..method.model import AdaFocus
 from ..method.official import start_from
 from ..method.v1 import StagedAdaFocus
 from ..run.config import Config, load_config, run_folder, save_config
-from ..run.feed import Feed
-from ..run.folder import open_run_data, own_run_folder, save_weights, tell_gaps
+from ..run.feed import RunLoader
+from ..run.folder import open_run_data, locked_run_folder, save_weights, report_missing
 from ..run.metrics import Scores
 from ..run.scoring import evaluate
 from ..system.clock import PARTS
@@ -59,15 +59,15 @@ def fit_to_data(config:Config, data:VideoData, processes:int, device:str='cpu')-
     return replace(config, classes=data.classes, model=replace(config.model, num_classes=len(data.classes)), data=replace(config.data, flip=flip))
 
 # %% ../../nbs/4_trainer/02_loop.ipynb #e7f9cab1
-def _greeting(run, config, data, accelerator, anew):
+def _greeting(run, config, data, accelerator, reinitialised):
     n, pretrained = accelerator.num_processes, ENCODERS_WITH_WEIGHTS & {config.model.global_encoder, config.model.local_encoder}
     m = config.model
-    return (f'{run}: {len(data.train)} videos to train on, {len(data.val)} to evaluate on, {len(data.classes)} classes' + (', several a video' if data.several else '') + '; '
+    return (f'{run}: {len(data.train)} videos to train on, {len(data.val)} to evaluate on, {len(data.classes)} classes' + (', several a video' if data.multi_label else '') + '; '
             f'{n} process{"es" if n > 1 else ""} on {accelerator.device.type}, precision {accelerator.mixed_precision}' +
             ('\nthe encoders start from random weights; --weights IMAGENET1K_V1 starts them from ImageNet, as the paper does'
              if pretrained and m.weights == 'none' and not m.global_weights and not config.init else '') +
             (f'\nthe weights start as in {config.init}' if config.init else '') +
-            (f', except what depends on the classes, which are others: {", ".join(sorted({name.rsplit(".", 1)[0] for name in anew}))}' if anew else
+            (f', except what depends on the classes, which are others: {", ".join(sorted({name.rsplit(".", 1)[0] for name in reinitialised}))}' if reinitialised else
              '; its classes are taken to be those of the data, in alphabetical order' if config.init and run_folder(config.init).is_file() else ''))
 
 def _same_classes(config):
@@ -88,7 +88,7 @@ class Progress:
     best: float = -1.                 # score of the best epoch
     best_checkpoint: str|None = None
     bad: dict[str,str] = field(default_factory=dict)      # why which videos could not be read
-    dealt: list[int]|None = None      # of shards: processes and loading processes of each, which the order depends on
+    shard_layout: list[int]|None = None      # of shards: processes and loading processes of each, which the order depends on
 
     def count(self, found:dict[str,float]|None)->None:
         "What a step gave; None: it was left out."
@@ -115,18 +115,18 @@ class _Prepared:
     "All parts of a run."
     def __init__(self, config:Config, data:VideoData, accelerator:Accelerator, resume:bool):
         t, d, videos = config.train, config.data, len(data.train) + len(data.val)
-        self.config, self.data, self.accelerator, self.main = config, data, accelerator, accelerator.is_main_process
+        self.config, self.data, self.accelerator, self.metric_values = config, data, accelerator, accelerator.is_main_process
         set_seed(config.seed)
         elsewhere = config.init or resume                        # where the weights come from, if from no pretraining; resume: from a checkpoint
         wanted = replace(config.model, weights='none', global_weights=None) if elsewhere else config.model
         model = AdaFocus(wanted) if t.stage == 'end_to_end' else StagedAdaFocus(wanted, t.stage, t.skip_cost)
         if t.sync_batch_norm: model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         model = model.to(memory_format=torch.channels_last)
-        self.anew = start_from(model, config.init, _same_classes(config)) if config.init and not resume else []
+        self.reinitialised = start_from(model, config.init, _same_classes(config)) if config.init and not resume else []
         frozen = freeze_batch_norms(model, t.freeze_batch_norm)
         for encoder in (model.global_encoder, model.local_encoder) if t.compile else (): encoder.compile()
         optimizer = torch.optim.SGD(parameter_groups(model, t), lr=t.lr, momentum=t.momentum, weight_decay=t.weight_decay) if t.optimizer == 'sgd' else torch.optim.Adam(parameter_groups(model, t), lr=t.lr, weight_decay=t.weight_decay)
-        self.feed, self.val_feed = (Feed(part, config, accelerator, training, d.cache_mb*len(part)//videos) for part, training in ((data.train, True), (data.val, False)))
+        self.feed, self.val_feed = (RunLoader(part, config, accelerator, training, d.cache_mb*len(part)//videos) for part, training in ((data.train, True), (data.val, False)))
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
         self.step = TrainStep(self.model, self.optimizer, accelerator, config, self.feed.steps, frozen, self._name)
         self.at, self.bad, self.saved, self.rows = Progress(), BadVideos(d.max_bad_share*videos), time.monotonic(), 0
@@ -135,30 +135,30 @@ class _Prepared:
         "Load where it was left, and write and say what comes before the first step."
         self.run = run
         if resume: self._go_on()
-        if self.main:
+        if self.metric_values:
             if resume:
                 save_config(self.config, run/'config.yaml')
                 keep_lines(run/'metrics.jsonl', lambda line: line['epoch'] < self.at.epoch)
                 keep_lines(run/'steps.jsonl', lambda line: line['step'] <= self.steps_done)
             write_line(run/'environment.jsonl', environment(self.accelerator))
-            if self.data.missing or self.data.bad: (run/'left_out.txt').write_text('\n'.join(describe_gaps(self.data, shown=10**9)) + '\n', encoding='utf-8', errors='backslashreplace')
-            print(_greeting(run, self.config, self.data, self.accelerator, self.anew) + (f'\ngoing on after {self.where()}' if resume else ''), flush=True)
+            if self.data.missing or self.data.bad: (run/'left_out.txt').write_text('\n'.join(missing_videos(self.data, shown=10**9)) + '\n', encoding='utf-8', errors='backslashreplace')
+            print(_greeting(run, self.config, self.data, self.accelerator, self.reinitialised) + (f'\ngoing on after {self.where()}' if resume else ''), flush=True)
         start_trackers(self.accelerator, run, self.config, self.steps_done)
 
     def _go_on(self):
         "From the newest whole checkpoint, or from the beginning where there is none."
         found = [None, [], None]
-        if self.main:
+        if self.metric_values:
             try: found[:2] = find_checkpoint(self.run)
             except ValueError as e: found[2] = str(e)
         folder, wrong, problem = broadcast_object_list(found)
         if problem: raise ValueError(problem)
-        for why in wrong if self.main else (): print(f'not a whole checkpoint: {why}; going on from the one before', file=sys.stderr)
+        for why in wrong if self.metric_values else (): print(f'not a whole checkpoint: {why}; going on from the one before', file=sys.stderr)
         if not folder: return
         self.at = Progress(**load_checkpoint(self.accelerator, self.model, self.optimizer, folder))
         self.bad.reasons.update(self.at.bad)
-        if self.at.step and self.at.dealt != self.feed.dealt:
-            was = '{} processes with --workers {}'.format(*self.at.dealt) if self.at.dealt else 'nobody'
+        if self.at.step and self.at.shard_layout != self.feed.shard_layout:
+            was = '{} processes with --workers {}'.format(*self.at.shard_layout) if self.at.shard_layout else 'nobody'
             raise ValueError(f'{folder} lies in the middle of an epoch in which shards were dealt to {was}; it can only go on with the same')
         if self.at.step > self.feed.steps: raise ValueError(f'{folder} is {self.at.step} steps into an epoch; the data now has {self.feed.steps}, and cannot be what it was trained on')
 
@@ -168,7 +168,7 @@ class Training(_Prepared):
     def _name(self, number):
         "What a training video is called."
         videos = self.data.train
-        return videos.name(number) if self.feed.dealt else str(videos[number].path)
+        return videos.name(number) if self.feed.shard_layout else str(videos[number].path)
 
     @property
     def steps_done(self)->int: return self.at.epoch*self.feed.steps + self.at.step
@@ -180,7 +180,7 @@ class Training(_Prepared):
     def save(self)->Path:
         "A checkpoint of just now."
         self.bad.note(gather_object(list(self.bad.reasons.items())), quiet=True)              # those of the other processes too
-        self.at.bad, self.at.dealt = self.bad.reasons, self.feed.dealt
+        self.at.bad, self.at.shard_layout = self.bad.reasons, self.feed.shard_layout
         folder = save_checkpoint(self.accelerator, self.model, self.optimizer, self.run, asdict(self.at), self.config.keep)
         self.saved = time.monotonic()
         return folder
@@ -188,13 +188,13 @@ class Training(_Prepared):
     def wants_save(self)->bool:
         "Is it time? The main process decides for all."
         c, done = self.config, self.at.step + 1
-        return self.main and bool(c.save_steps and done % c.save_steps == 0 or c.save_minutes and time.monotonic() - self.saved > 60*c.save_minutes)
+        return self.metric_values and bool(c.save_steps and done % c.save_steps == 0 or c.save_minutes and time.monotonic() - self.saved > 60*c.save_minutes)
 
 # %% ../../nbs/4_trainer/02_loop.ipynb #c70abe21
 def train_epoch(run:Training, stop:StopSignals, bar:tqdm)->None:
     "The rest of an epoch's steps. Raises Stopped after a step at which all processes have heard of it."
     at, c, alone = run.at, run.config, run.accelerator.num_processes == 1
-    batches, begin, first = stop.over(run.feed.epoch(at.epoch, at.step), alone), time.perf_counter(), at.step
+    batches, begin, first = stop.iterate(run.feed.epoch(at.epoch, at.step), alone), time.perf_counter(), at.step
     run.step.begin()
     bar.set_description(f'epoch {at.epoch + 1}/{c.train.epochs}')
     while at.step < run.feed.steps:
@@ -219,14 +219,14 @@ def _log_steps(run, found):
 
 def _interruptible(run, stop): # the batches of an evaluation
     alone = run.accelerator.num_processes == 1
-    for batch in stop.over(run.val_feed, alone):
+    for batch in stop.iterate(run.val_feed, alone):
         if not alone and run.accelerator.reduce(torch.tensor(float(stop.received is not None), device=run.accelerator.device), 'sum') > 0: raise Stopped(stop.received or 15)
         yield batch
 
 def score_epoch(run:Training, stop:StopSignals)->tuple[Scores,float]: # and the seconds it took
     "The validation videos under the learned policy."
     begin = time.perf_counter()
-    scores, failures = evaluate(run.model, _interruptible(run, stop), run.accelerator, several=run.data.several)
+    scores, failures = evaluate(run.model, _interruptible(run, stop), run.accelerator, multi_label=run.data.multi_label)
     run.bad.note(failures.items())
     run.bad.note(gather_object(list(run.bad.reasons.items())), quiet=True)
     return scores['learned'], time.perf_counter() - begin
@@ -236,19 +236,19 @@ def end_epoch(run:Training, scores:Scores, val_seconds:float, bar:tqdm)->None:
     "Note an epoch's results, keep the best weights, save."
     at, epochs = run.at, run.config.train.epochs
     line = _epoch_line(run, scores, val_seconds)
-    best = at.next_epoch(float(scores.main[-1]), bool(scores.finite.all()))
+    best = at.next_epoch(float(scores.metric_values[-1]), bool(scores.finite.all()))
     if run.main:
         write_line(run.run/'metrics.jsonl', line)
         if wrong := int((~scores.finite).sum()): bar.write(f'the predictions for {wrong} of {len(scores.finite)} videos are not finite; this epoch is not ranked', file=sys.stderr)
         bar.write(table_rows(line, epochs, header=run.rows % 20 == 0))
         run.rows += 1
-        run.accelerator.log({f'val/{scores.metric}': float(scores.main[-1]), 'train/epoch_loss': line['train']['loss'], 'train/epoch_accuracy': line['train']['accuracy']}, step=line['step'])
+        run.accelerator.log({f'val/{scores.metric}': float(scores.metric_values[-1]), 'train/epoch_loss': line['train']['loss'], 'train/epoch_accuracy': line['train']['accuracy']}, step=line['step'])
         if best: save_weights(run.accelerator.unwrap_model(run.model), run.run/'model.safetensors')
     run.save()
 
 def _epoch_line(run, scores, val_seconds):
     "A line of metrics.jsonl."
-    at, found, looking = run.at, scores.main, {f'{k}_inside': v for k, v in scores.looking().items()}
+    at, found, looking = run.at, scores.metric_values, {f'{k}_inside': v for k, v in scores.patch_hits().items()}
     return dict(epoch=at.epoch, step=run.steps_done, train=at.means(),
                 val=dict(accuracy=scores.accuracy().tolist(), top5=scores.top5.mean(0).tolist(), **({scores.metric: found.tolist()} if scores.metric != 'accuracy' else {}), **looking),
                 positions=scores.position_map().tolist(), videos=len(scores.numbers), left_out=len(run.bad.reasons), skipped_steps=at.skipped,
@@ -264,15 +264,15 @@ def train(config:Config,
     Stopped, once all is saved, where a signal asked for it."""
     accelerator, stop = accelerator or Accelerator(mixed_precision=config.mixed_precision), stop or StopSignals()
     if accelerator.device.type == 'cpu': prepare_cpu()
-    with stop.may_break():                                       # nothing is lost yet
+    with stop.interruptible():                                       # nothing is lost yet
         tracker_names(config.log_with)
         with accelerator.local_main_process_first(): data = open_run_data(config)
-        tell_gaps(data, config, quiet=not accelerator.is_main_process)
+        report_missing(data, config, quiet=not accelerator.is_main_process)
         config = replace(fit_to_data(config, data, accelerator.num_processes, accelerator.device.type), mixed_precision=accelerator.mixed_precision)
         run = Training(config, data, accelerator, bool(resume and checkpoints(resume)))      # one that was killed before the first of them starts anew
-        with own_run_folder(config, accelerator, resume) as folder:
+        with locked_run_folder(config, accelerator, resume) as folder:
             run.begin(folder, bool(resume))
-            with stop.must_wait(): _all_epochs(run, stop)
+            with stop.uninterruptible(): _all_epochs(run, stop)
         run.feed.close(); run.val_feed.close()
     return folder
 

@@ -32,14 +32,14 @@ def activation_bytes(config:ModelConfig,
     kept, dtype = {}, DTYPES[precision]
     with FakeTensorMode() if fake else torch.enable_grad():
         model = AdaFocus(replace(config, weights='none', global_weights=None)).train()
-        looks = config.focus_frames or config.num_frames
-        frames = [torch.empty(batch, n, 3, config.frame_size, config.frame_size).uniform_() for n in ({config.num_frames: 0, looks: 0})]
+        focus_frames = config.focus_frames or config.num_frames
+        frames = [torch.empty(batch, n, 3, config.frame_size, config.frame_size).uniform_() for n in ({config.num_frames: 0, focus_frames: 0})]
         own = {x.untyped_storage()._cdata for x in (*model.parameters(), *model.buffers())}
         def keep(x):
             kept[x.untyped_storage()._cdata] = x.untyped_storage()
             return x
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x), torch.autocast('cpu', dtype or torch.bfloat16, enabled=dtype is not None):
-            outputs = model(frames[0], frames[1] if len(frames) > 1 else None, random_positions=torch.empty(batch, looks, 2).uniform_())
+            outputs = model(frames[0], frames[1] if len(frames) > 1 else None, random_positions=torch.empty(batch, focus_frames, 2).uniform_())
             outputs = adafocus_loss(outputs, torch.zeros(batch, dtype=torch.long))
         return sum(storage.nbytes() for at, storage in kept.items() if at not in own)
 

@@ -8,7 +8,7 @@ import pytest
 from conftest import Notebook, axe, data, until
 
 from adafocus.early_exit.thresholds.predictor import Predictor
-from adafocus.show.traces import Tracer, read_knob
+from adafocus.show.traces import Tracer, read_budget_stops
 
 KEYS = '''(root) => { window.times = []; const slider = root.querySelector('input[aria-label=frame]');
   slider.addEventListener('keydown', e => { const before = root.dataset.index, from = e.timeStamp;
@@ -42,9 +42,9 @@ def explore(browser, jupyter):
 def test_the_notebook_runs_and_its_numbers_are_those_of_prediction(explore, place):
     page, run = explore.page, place[1]
     view = explore.view('explorer'); page.wait_for_timeout(400); explore.shot('explore', view)
-    knob, (_, video) = read_knob(run), Tracer(run).some(24)[3]
+    budget_stops, (_, video) = read_budget_stops(run), Tracer(run).some(24)[3]
     slide(page, view, 'budget', 5); view.locator('select[aria-label=policy]').select_option('learned')
-    with Predictor(run, budget=knob['stops'][5]['budget']) as predictor: p = predictor(video)
+    with Predictor(run, budget=budget_stops['stops'][5]['budget']) as predictor: p = predictor(video)
     for t in range(p.frames):
         slide(page, view, 'frame', t)
         d = data(view)

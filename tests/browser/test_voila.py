@@ -9,7 +9,7 @@ from conftest import SHOTS, axe, data, free_port, serve, stop, until
 from test_lab import KEYS, PIXELS, good_video, last_stop, slide, steps
 
 from adafocus.early_exit.thresholds.predictor import Predictor
-from adafocus.show.traces import Tracer, read_knob
+from adafocus.show.traces import Tracer, read_budget_stops
 
 
 @pytest.fixture(scope='module')
@@ -38,9 +38,9 @@ def test_no_code_is_shown_and_the_widgets_work(page, place):
     view = page.locator('.adafocus[data-kind=explorer]').first
     text = page.locator('body').inner_text()
     assert 'demo_run()' not in text and 'PatchExplorer(' not in text and 'Watch the network look' in text and 'Traceback' not in text
-    knob, (_, video) = read_knob(place[1]), Tracer(place[1]).some(24)[3]
+    budget_stops, (_, video) = read_budget_stops(place[1]), Tracer(place[1]).some(24)[3]
     view.locator('select[aria-label=policy]').select_option('learned'); slide(page, view, 'budget', 5)
-    with Predictor(place[1], budget=knob['stops'][5]['budget']) as predictor: p = predictor(video)
+    with Predictor(place[1], budget=budget_stops['stops'][5]['budget']) as predictor: p = predictor(video)
     for t in range(p.frames):
         slide(page, view, 'frame', t); d = data(view)
         assert np.allclose([float(x) for x in d['box'].split()], p.boxes[t], atol=2e-3) and int(d['exit']) + 1 == p.frames

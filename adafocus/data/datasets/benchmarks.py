@@ -24,7 +24,7 @@ from adafocus.data.records import (
 @register_dataset('fcvid')
 class FCVID(Lists):
     "FCVID: lists of path,frames,label[,label...]."
-    several = True
+    multi_label = True
 
 # %% ../../../nbs/2_data/06_datasets/03_benchmarks.ipynb #286593ca
 def _expect(ok, where, what, found):
@@ -33,7 +33,7 @@ def _expect(ok, where, what, found):
 @register_dataset('activitynet')
 class ActivityNet(DatasetReader):
     "ActivityNet 1.3: the publisher's JSON, and videos v_<id>.mp4, .mkv or .webm anywhere below the root."
-    several = True
+    multi_label = True
 
     def entries(self)->list[Entry]:
         files = files_named(self.root, {'.json'})

@@ -29,7 +29,7 @@ def main(data:Annotated[str, tyro.conf.Positional], out:Annotated[Path, tyro.con
         manifest: what python -m adafocus.check has found; not given: manifest.jsonl in the data's folder, if it is there
         workers: shards that are read or written at a time
     """
-    from adafocus.data.datasets.opening.opening import describe_gaps, kind_of_data, open_data
+    from adafocus.data.datasets.opening.opening import missing_videos, kind_of_data, open_data
     try:
         if shard_mb < 1 or workers < 1 or shards is not None and shards < 1: raise ValueError('shard_mb, shards and workers must be at least 1')
         if data.startswith('wds:'):
@@ -39,7 +39,7 @@ def main(data:Annotated[str, tyro.conf.Positional], out:Annotated[Path, tyro.con
             what = f"--data '{data}' --manifest {out/'shards.json'}"
         else:
             found = open_data(data, val_share, seed, manifest)
-            for line in describe_gaps(found): print(line, file=sys.stderr)
+            for line in missing_videos(found): print(line, file=sys.stderr)
             root = kind_of_data(data)[1]
             index, bad = write_shards(found, out, root if root.is_dir() else root.parent, shard_mb, shards, seed, workers)
             count = sum(s['split'] == 'train' for s in index['shards'])

@@ -64,7 +64,7 @@ def write_shards(data:VideoData,
             sniff(video.path)
         except VideoError as e: bad.append(str(e)); return False
         return True
-    data = VideoData(data.classes, [v for v in data.train if usable(v)], [v for v in data.val if usable(v)], data.several, data.mirror)
+    data = VideoData(data.classes, [v for v in data.train if usable(v)], [v for v in data.val if usable(v)], data.multi_label, data.mirror)
     plan = _plan(data, shard_mb, shards, seed)
     known = {name: [[str(v.path), *v.labels, *fingerprint(v.path).values()] for v in videos] for name, videos in plan.items()}
     if (out/'.plan.json').exists() and json.loads((out/'.plan.json').read_text()) != known or not (out/'.plan.json').exists() and any(out.iterdir()):
@@ -79,7 +79,7 @@ def write_shards(data:VideoData,
             pool.shutdown(cancel_futures=True)
             for left in out.glob('.*.partial'): left.unlink()
             raise
-    index = dict(format=1, classes=data.classes, several=data.several, mirror=data.mirror, most_labels=max(len(v.labels) for part in plan.values() for v in part),
+    index = dict(format=1, classes=data.classes, multi_label=data.multi_label, mirror=data.mirror, most_labels=max(len(v.labels) for part in plan.values() for v in part),
                  shards=[dict(name=name, split=name.split('-')[0], videos=len(videos), bytes=(out/name).stat().st_size) for name, videos in plan.items()])
     _save_index(index, out/'shards.json')
     return index, bad
@@ -110,4 +110,4 @@ def index_shards(spec:str, workers:int=4, progress:bool=True)->tuple[dict, list[
     most = max(most for *_, most in found)
     for split in ('train', 'val'):
         if not any(s['split'] == split and s['videos'] for s, *_ in found): raise ValueError(f'wds:{spec} holds no video with the split {split}; a sample says it in its json, or a shard in its name')
-    return dict(format=1, classes=classes, several=most > 1, mirror=True, most_labels=most, shards=[s for s, *_ in found]), wrong
+    return dict(format=1, classes=classes, multi_label=most > 1, mirror=True, most_labels=most, shards=[s for s, *_ in found]), wrong

@@ -63,11 +63,11 @@ _STYLES = json.dumps({name: dict(colour=s['color'], line=s['linestyle'], marker=
 SCRIPT = ''.join([BASICS.replace('__STYLES__', _STYLES), DRAWING, CHARTS, BUDGETS, SHARING, PICTURES, NUMBERS, EXPLORER, CURVE, MONITOR, PLAYGROUND, ENTRY])
 
 class Canvas(anywidget.AnyWidget):
-    "A view in the page: `kind` says which, `data`, `knob` and `frames` what it shows."
+    "A view in the page: `kind` says which, `data`, `budget_stops` and `frames` what it shows."
     _esm, _css = SCRIPT, CSS
     kind = traitlets.Unicode().tag(sync=True)
     data = traitlets.Dict(allow_none=True, default_value=None).tag(sync=True)
-    knob = traitlets.Dict(allow_none=True, default_value=None).tag(sync=True)
+    budget_stops = traitlets.Dict(allow_none=True, default_value=None).tag(sync=True)
     frames = traitlets.List(traitlets.Bytes()).tag(sync=True)
     group = traitlets.Unicode().tag(sync=True)                 # views of one group move together in the page; '': alone
     index = traitlets.Int(0).tag(sync=True)                    # frame, in processing order
@@ -98,7 +98,7 @@ class Canvas(anywidget.AnyWidget):
             setattr(self, name, value)
 
 # %% ../../../nbs/6_show/08_page/05_canvas.ipynb #0f4168b4
-_SHOWN = 'kind', 'data', 'knob', 'index', 'budget', 'policy', 'beside', 'order', 'sample', 'videos', 'x', 'y', 'rate', 'sent'
+_SHOWN = 'kind', 'data', 'budget_stops', 'index', 'budget', 'policy', 'beside', 'order', 'sample', 'videos', 'x', 'y', 'rate', 'sent'
 
 _PAGE = '''<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title><style>body {{ margin: 1em; }}{css}</style></head>

@@ -21,15 +21,15 @@ function bars(p, theme, [x0, y0, x1, y1], values, title, texts, colour) {
 }
 
 function curve(model, root) {
-  const knob = model.get('knob'), others = model.get('data')?.others || [], p = pane(520, 300, 'budgets'), steps = pane(340, 300, 'steps');
+  const budget_stops = model.get('budget_stops'), others = model.get('data')?.others || [], p = pane(520, 300, 'budgets'), steps = pane(340, 300, 'steps');
   const status = make('p', {role: 'status', class: 'af-status'}), facts = make('tbody');
-  const shared = share(model, ['budget'], draw), budget = knob_slider(knob, shared, s => `${short(s.budget)} GFLOPs a video: ${knob.metric} ${percent(s.score)}`), theme = follow_theme(root, draw);
+  const shared = share(model, ['budget'], draw), budget = knob_slider(budget_stops, shared, s => `${short(s.budget)} GFLOPs a video: ${budget_stops.metric} ${percent(s.score)}`), theme = follow_theme(root, draw);
   let telling = null;
   function draw() {
-    const k = budget.show(), s = knob.stops[k], T = knob.costs.length;
-    draw_curve(p, theme, knob, k, others);
+    const k = budget.show(), s = budget_stops.stops[k], T = budget_stops.costs.length;
+    draw_curve(p, theme, budget_stops, k, others);
     steps.clear();
-    const finite = s.thresholds.slice(0, -1).filter(v => v !== null), logit = knob.criterion === 'logit', top = logit ? Math.max(1e-9, ...finite.map(Math.abs)) : 1;
+    const finite = s.thresholds.slice(0, -1).filter(v => v !== null), logit = budget_stops.criterion === 'logit', top = logit ? Math.max(1e-9, ...finite.map(Math.abs)) : 1;
     bars(steps, theme, [10, 26, 330, 120], s.thresholds.map(v => v === null ? 0 : v/top), `threshold at each step (${logit ? 'largest logit' : 'confidence in %'})`,
          s.thresholds.map((v, k) => k === T - 1 ? 'all' : v === null ? '–' : logit ? short(v) : (100*v).toFixed(v > .995 ? 1 : 0)), STYLES.learned.colour);
     bars(steps, theme, [10, 176, 330, 270], s.left.map(v => v/Math.max(...s.left)), 'share of videos that leave after so many frames (%)', s.left.map(v => (100*v).toFixed(0)), STYLES.central.colour);
@@ -37,11 +37,11 @@ function curve(model, root) {
     root.dataset.stop = k; root.dataset.score = s.score;
     clearTimeout(telling);
     telling = setTimeout(() => {
-      status.textContent = `At ${short(s.budget)} GFLOPs a video: ${knob.metric} ${percent(s.score)} for ${short(s.gflops)} GFLOPs on ${knob.videos} videos; random exit ${percent(s.random)}. Thresholds solved on ${knob.solved_on}.`;
-      facts.replaceChildren(...s.left.map((v, n) => make('tr', {}, ...[n + 1, short(knob.costs[n]), n === T - 1 ? 'everybody' : s.thresholds[n] === null ? 'nobody' : s.thresholds[n].toFixed(4), percent(v)].map(t => make('td', {}, String(t))))));
+      status.textContent = `At ${short(s.budget)} GFLOPs a video: ${budget_stops.metric} ${percent(s.score)} for ${short(s.gflops)} GFLOPs on ${budget_stops.videos} videos; random exit ${percent(s.random)}. Thresholds solved on ${budget_stops.solved_on}.`;
+      facts.replaceChildren(...s.left.map((v, n) => make('tr', {}, ...[n + 1, short(budget_stops.costs[n]), n === T - 1 ? 'everybody' : s.thresholds[n] === null ? 'nobody' : s.thresholds[n].toFixed(4), percent(v)].map(t => make('td', {}, String(t))))));
     }, 200);
   }
-  p.canvas.addEventListener('click', e => shared.set('budget', knob.stops[p.pick(p.at(e))].budget, {now: true}));
+  p.canvas.addEventListener('click', e => shared.set('budget', budget_stops.stops[p.pick(p.at(e))].budget, {now: true}));
   root.append(make('div', {class: 'af-row'}, p.canvas, steps.canvas), make('div', {class: 'af-row'}, make('label', {class: 'af-field'}, make('span', {}, 'budget'), budget.input, budget.said)), status,
     make('details', {}, make('summary', {}, 'the same in words'), make('table', {}, make('thead', {}, make('tr', {}, ...['frames', 'GFLOPs', 'left from', 'videos that leave'].map(t => make('th', {scope: 'col'}, t)))), facts)));
   draw();

@@ -82,10 +82,10 @@ function draw_classes(p, s, width) {             // the most probable classes af
 function fit(ctx, text, width) { if (ctx.measureText(text).width <= width) return text; while (text.length > 1 && ctx.measureText(text + '…').width > width) text = text.slice(0, -1); return text + '…'; }
 
 function draw_confidence(p, s) {                 // how sure it became, and how sure is enough
-  const {ctx} = p, {video, knob} = s, look = video.looks[s.policy], T = look.confidences.length;
+  const {ctx} = p, {video, budget_stops} = s, look = video.looks[s.policy], T = look.confidences.length;
   p.clear();
   if (T === 1) { ctx.fillStyle = s.theme.ink; ctx.font = '12px system-ui, sans-serif'; ctx.fillText('This model predicts once, after all frames.', 0, 40); p.say('one prediction'); return; }
-  const logit = knob?.criterion === 'logit', limits = knob ? knob.stops[s.stop].thresholds : [];
+  const logit = budget_stops?.criterion === 'logit', limits = budget_stops ? budget_stops.stops[s.stop].thresholds : [];
   const values = [...look.confidences, ...(s.beside ? video.looks[s.beside].confidences : []), ...limits.filter(v => v !== null)];
   const [low, high] = logit ? [Math.min(...values), Math.max(...values)] : [0, 1];
   const c = chart(ctx, s.theme, [46, 18, p.width - 96, p.height - 34], [.5, T + .5], [low, high + (high - low)*.03],
@@ -107,7 +107,7 @@ function draw_confidence(p, s) {                 // how sure it became, and how 
 }
 
 function draw_spent(p, s) {                      // GFLOPs spent on this video so far
-  const {ctx} = p, {knob} = s, all = knob.costs.at(-1), now = knob.costs[Math.min(s.index, s.exit)], end = knob.costs[s.exit], wide = p.width - 2;
+  const {ctx} = p, {budget_stops} = s, all = budget_stops.costs.at(-1), now = budget_stops.costs[Math.min(s.index, s.exit)], end = budget_stops.costs[s.exit], wide = p.width - 2;
   p.clear();
   ctx.fillStyle = STYLES.learned.colour; ctx.fillRect(1, 22, wide*now/all, 14);
   ctx.strokeStyle = s.theme.ink; ctx.lineWidth = 1; ctx.strokeRect(1.5, 22.5, wide - 1, 13);
@@ -121,9 +121,9 @@ function draw_spent(p, s) {                      // GFLOPs spent on this video s
 # %% ../../../nbs/6_show/08_page/02_explorer.ipynb #638f859d
 EXPLORER = r'''
 function explorer(model, root) {
-  const knob = model.get('knob'), s = {knob, video: null, bitmaps: [], index: 0, dim: true, order: [], exit: 0, stop: 0, steps: 0};
+  const budget_stops = model.get('budget_stops'), s = {budget_stops, video: null, bitmaps: [], index: 0, dim: true, order: [], exit: 0, stop: 0, steps: 0};
   const panes = {frame: pane(FRAME, FRAME, 'frame'), patch: pane(144, 144, 'patch'), other: pane(144, 144, 'the other patch'), classes: pane(328, 164, 'classes'), confidence: pane(SIDE, 164, 'confidence'),
-                 strip: pane(STRIP, 120, 'frames'), curve: knob && pane(500, 210, 'budgets'), spent: knob && pane(300, 60, 'GFLOPs')};
+                 strip: pane(STRIP, 120, 'frames'), curve: budget_stops && pane(500, 210, 'budgets'), spent: budget_stops && pane(300, 60, 'GFLOPs')};
   const status = make('p', {role: 'status', class: 'af-status'}), message = make('p', {role: 'alert', class: 'af-message'}), sent = make('span'), facts = make('tbody');
   const slider = make('input', {type: 'range', min: 0, max: 0, step: 1, 'aria-label': 'frame'}), said = make('output', {});
   const choose = (name, values) => make('select', {'aria-label': name}, ...values.map(([value, text]) => make('option', {value}, text)));
@@ -132,35 +132,35 @@ function explorer(model, root) {
   const play = make('button', {type: 'button', 'aria-pressed': 'false', onclick: () => playing() ? halt() : start()}, '▶ play');
   const dim = make('button', {type: 'button', 'aria-pressed': 'true', onclick: () => toggle_dim()}, 'dim the rest');
   const upload = make('input', {type: 'file', 'aria-label': 'look at a video of your own'});
-  const shared = share(model, ['index', 'budget', 'policy', 'beside', 'order', 'sample'], changed), budget = knob && knob_slider(knob, shared, stop => words(stop));
+  const shared = share(model, ['index', 'budget', 'policy', 'beside', 'order', 'sample'], changed), budget = budget_stops && knob_slider(budget_stops, shared, stop => words(stop));
   const theme = follow_theme(root, () => { if (s.video) draw(); });
   s.theme = theme;
   let timer = null;
   const playing = () => timer !== null;
 
-  function words(stop) { return `${short(stop.budget)} GFLOPs a video: ${knob.metric} ${percent(stop.score)}` + (s.video ? `; this one is left after ${exit_of(stop) + 1} of ${s.steps}` : ''); }
-  const exit_of = stop => s.video.looks[shared.local.policy]?.exits[knob.stops.indexOf(stop)] ?? s.steps - 1;
+  function words(stop) { return `${short(stop.budget)} GFLOPs a video: ${budget_stops.metric} ${percent(stop.score)}` + (s.video ? `; this one is left after ${exit_of(stop) + 1} of ${s.steps}` : ''); }
+  const exit_of = stop => s.video.looks[shared.local.policy]?.exits[budget_stops.stops.indexOf(stop)] ?? s.steps - 1;
   function settle() {                            // what follows from the traits
     const l = shared.local, {video} = s;
     Object.assign(s, {policy: l.policy, beside: l.beside && l.beside !== l.policy ? l.beside : '', steps: video.numbers.length, index: clamp(l.index, 0, video.numbers.length - 1)});
     s.order = video.numbers.map((_, k) => k);
     if (l.order === 'time') s.order.sort((a, b) => video.numbers[a] - video.numbers[b] || a - b);
     s.stop = budget ? budget.show() : 0;
-    s.exit = knob ? video.looks[s.policy].exits[s.stop] : s.steps - 1;
+    s.exit = budget_stops ? video.looks[s.policy].exits[s.stop] : s.steps - 1;
     s.early = s.exit < s.steps - 1;
   }
   function draw_now() {                          // what changes with the frame
     draw_frame(panes.frame, s); draw_patch(panes.patch, s, s.policy);
     panes.other.canvas.hidden = !s.beside; if (s.beside) draw_patch(panes.other, s, s.beside);
     draw_classes(panes.classes, s, Math.max(140, SIDE - (12 + panes.patch.width)*(s.beside ? 2 : 1))); draw_confidence(panes.confidence, s); draw_strip(panes.strip, s);
-    if (knob) draw_spent(panes.spent, s);
+    if (budget_stops) draw_spent(panes.spent, s);
     slider.max = s.steps - 1; slider.value = s.order.indexOf(s.index);
     said.textContent = `step ${s.index + 1} of ${s.steps}, frame ${s.video.numbers[s.index]}`;
     const b = s.video.looks[s.policy].boxes[s.index];
     slider.setAttribute('aria-valuetext', `step ${s.index + 1} of ${s.steps}, frame ${s.video.numbers[s.index]}, patch ${s.video.patch} by ${s.video.patch} pixels at ${b[0].toFixed(0)}, ${b[1].toFixed(0)}`);
     root.dataset.index = s.index; root.dataset.exit = s.exit; root.dataset.box = b.join(' ');
   }
-  function draw() { settle(); if (knob) draw_curve(panes.curve, theme, knob, s.stop); draw_now(); }
+  function draw() { settle(); if (budget_stops) draw_curve(panes.curve, theme, budget_stops, s.stop); draw_now(); }
 '''
 
 # %% ../../../nbs/6_show/08_page/02_explorer.ipynb #c15c7518
@@ -179,7 +179,7 @@ EXPLORER += r'''
     telling = setTimeout(() => {
       const look = s.video.looks[s.policy], [k, share] = look.top[Math.min(s.exit, look.top.length - 1)][0], truth = s.video.labels;
       status.textContent = `${s.video.name}: ${s.video.classes[k]} ${percent(share)}` + (truth.length ? (truth.includes(s.video.classes[k]) ? ' ✓' : ` ✗ (it is ${truth.join(', ')})`) : '') +
-        `, ${s.exit + 1} of ${s.steps} frames` + (knob ? `, ${short(knob.costs[s.exit])} GFLOPs` : '') + `, policy ${s.policy}`;
+        `, ${s.exit + 1} of ${s.steps} frames` + (budget_stops ? `, ${short(budget_stops.costs[s.exit])} GFLOPs` : '') + `, policy ${s.policy}`;
       facts.replaceChildren(...s.order.map(n => make('tr', {}, ...[n + 1, s.video.numbers[n], look.boxes[n].map(v => v.toFixed(1)).join(', '), s.video.classes[look.top[Math.min(n, look.top.length - 1)][0][0]],
         percent(look.top[Math.min(n, look.top.length - 1)][0][1]), n <= s.exit ? 'used' : 'not used'].map(v => make('td', {}, String(v))))));
     }, 200);
@@ -196,7 +196,7 @@ EXPLORER += r'''
   slider.addEventListener('input', () => { if (!s.video) return; if (playing()) halt(); shared.set('index', s.order[+slider.value]); });
   for (const [node, name] of [[policy, 'policy'], [beside, 'beside'], [order, 'order']]) node.addEventListener('change', () => shared.set(name, node.value, {now: true}));
   panes.strip.canvas.addEventListener('click', e => { const k = panes.strip.pick(panes.strip.at(e)); if (k !== undefined) shared.set('index', k); });
-  panes.curve?.canvas.addEventListener('click', e => shared.set('budget', knob.stops[panes.curve.pick(panes.curve.at(e))].budget, {now: true}));
+  panes.curve?.canvas.addEventListener('click', e => shared.set('budget', budget_stops.stops[panes.curve.pick(panes.curve.at(e))].budget, {now: true}));
   root.addEventListener('keydown', e => {
     if (!s.video || e.ctrlKey || e.metaKey || e.altKey || ['SELECT'].includes(e.target.tagName) || e.target.type === 'file') return;
     const at = {' ': () => e.target.tagName !== 'BUTTON' && (playing() ? halt() : start()), d: toggle_dim, '<': () => step(-1), '>': () => step(1), ',': () => step(-1), '.': () => step(1)}[e.key];
@@ -256,8 +256,8 @@ EXPLORER += r'''
     make('div', {class: 'af-row'}, ...(live ? [field('video', sample), field('or your own', upload)] : [])), message,
     make('div', {class: 'af-row'}, panes.frame.canvas, make('div', {class: 'af-side'}, make('div', {class: 'af-row'}, panes.patch.canvas, panes.other.canvas, panes.classes.canvas), panes.confidence.canvas)),
     make('div', {class: 'af-row'}, play, field('frame', slider, said), field('order', order)), panes.strip.canvas,
-    make('div', {class: 'af-row'}, field('policy', policy), field('beside it', beside), dim, ...(knob ? [field('budget', budget.input, budget.said)] : [])),
-    make('div', {class: 'af-row'}, ...(knob ? [panes.curve.canvas] : []), make('div', {class: 'af-words'}, ...(knob ? [panes.spent.canvas] : []), status)),
+    make('div', {class: 'af-row'}, field('policy', policy), field('beside it', beside), dim, ...(budget_stops ? [field('budget', budget.input, budget.said)] : [])),
+    make('div', {class: 'af-row'}, ...(budget_stops ? [panes.curve.canvas] : []), make('div', {class: 'af-words'}, ...(budget_stops ? [panes.spent.canvas] : []), status)),
     make('details', {}, make('summary', {}, 'the same in words, and the keys'),
       make('p', {}, 'Space plays and pauses; arrow keys move a slider, Home and End to its ends; < and > step, 0 to 9 jump; d dims what is not in the patch. Dashed in white: what is to be found. ', sent),
       make('table', {}, make('thead', {}, make('tr', {}, ...['step', 'frame', 'patch', 'most probable', 'with', 'at this budget'].map(t => make('th', {scope: 'col'}, t)))), facts)));

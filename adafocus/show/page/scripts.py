@@ -156,16 +156,16 @@ BUDGETS = r'''
 const LINES = {exit: {...STYLES.learned, name: 'early exit'}, random: {...STYLES.random, name: 'random exit'}, fixed: {...STYLES.central, name: 'fixed length'}};
 const nearest = (stops, budget) => stops.reduce((best, s, k) => Math.abs(Math.log(s.budget/budget)) < Math.abs(Math.log(stops[best].budget/budget)) - 1e-12 ? k : best, 0);
 
-function draw_curve(p, theme, knob, at, others = []) {   // and `p.pick`: the number of the stop nearest to a point
-  const {ctx} = p, stops = knob.stops, curve = stops.map(s => [s.gflops, 100*s.score]).sort((a, b) => a[0] - b[0]);
+function draw_curve(p, theme, budget_stops, at, others = []) {   // and `p.pick`: the number of the stop nearest to a point
+  const {ctx} = p, stops = budget_stops.stops, curve = stops.map(s => [s.gflops, 100*s.score]).sort((a, b) => a[0] - b[0]);
   const rest = others.flatMap(o => o.stops.map(s => [s.gflops, 100*s.score]));
-  const xs = [...curve, ...knob.fixed, ...rest].map(q => q[0]), ys = [...curve, ...rest].map(q => q[1]).concat(knob.fixed.map(q => 100*q[1]), stops.map(s => 100*s.random));
+  const xs = [...curve, ...budget_stops.fixed, ...rest].map(q => q[0]), ys = [...curve, ...rest].map(q => q[1]).concat(budget_stops.fixed.map(q => 100*q[1]), stops.map(s => 100*s.random));
   const low = Math.min(...xs), high = Math.max(...xs), bottom = Math.max(0, Math.floor(Math.min(...ys)/5)*5 - 2);
   p.clear();
   const c = chart(ctx, theme, [44, 24, p.width - 118, p.height - 36], [low*.95, high*1.03], [bottom, Math.min(101, Math.max(...ys) + 3)],
-                  {xlabel: 'GFLOPs a video', ylabel: `${knob.metric} (%)`, log: high > 10*low});
+                  {xlabel: 'GFLOPs a video', ylabel: `${budget_stops.metric} (%)`, log: high > 10*low});
   const place = q => [c.x(q[0]), c.y(q[1])];
-  const random = stops.map(s => [s.gflops, 100*s.random]).sort((a, b) => a[0] - b[0]), fixed = knob.fixed.map(q => [q[0], 100*q[1]]);
+  const random = stops.map(s => [s.gflops, 100*s.random]).sort((a, b) => a[0] - b[0]), fixed = budget_stops.fixed.map(q => [q[0], 100*q[1]]);
   const ends = [];
   for (const [name, points] of [['fixed', fixed], ['random', random], ['exit', curve]]) {
     line(ctx, points.map(place), LINES[name].colour, LINES[name].dash);
@@ -181,7 +181,7 @@ function draw_curve(p, theme, knob, at, others = []) {   // and `p.pick`: the nu
   if (s.band) line(ctx, s.band.map(v => [x, clamp(c.y(100*v), c.box[1], c.box[3])]), theme.ink, [], 1.5);
   line(ctx, [[x, c.box[1]], [x, c.box[3]]], theme.ink, [2, 3], 1);
   mark(ctx, 'o', x, y, 5, LINES.exit.colour); ctx.strokeStyle = theme.ink; ctx.lineWidth = 2; ctx.beginPath(); ctx.arc(x, y, 8, 0, 7); ctx.stroke();
-  p.say(`${knob.metric} against GFLOPs a video. Here ${short(s.gflops)} GFLOPs, ${percent(s.score)}; random exit ${percent(s.random)} at the same cost.`);
+  p.say(`${budget_stops.metric} against GFLOPs a video. Here ${short(s.gflops)} GFLOPs, ${percent(s.score)}; random exit ${percent(s.random)} at the same cost.`);
   p.pick = ([px]) => stops.reduce((best, t, k) => Math.abs(c.x(t.gflops) - px) < Math.abs(c.x(stops[best].gflops) - px) ? k : best, 0);
 }
 '''
@@ -215,8 +215,8 @@ function share(model, names, changed) {          // the view's own values of som
   return {local, set, commit, stop};
 }
 
-function knob_slider(knob, shared, words) {      // the budget as a native slider
-  const stops = knob.stops, input = make('input', {type: 'range', min: 0, max: stops.length - 1, step: 1, 'aria-label': 'budget'}), said = make('output', {});
+function knob_slider(budget_stops, shared, words) {      // the budget as a native slider
+  const stops = budget_stops.stops, input = make('input', {type: 'range', min: 0, max: stops.length - 1, step: 1, 'aria-label': 'budget'}), said = make('output', {});
   input.addEventListener('input', () => shared.set('budget', stops[+input.value].budget));
   const show = () => {
     const k = nearest(stops, shared.local.budget ?? stops.at(-1).budget);
