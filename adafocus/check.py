@@ -34,16 +34,40 @@ def check_video(video:Video,
                 decoder:str='decord',    # that training will use; in mode 'decode' it has to read sixteen frames as well
                )->dict:                  # see the table below
     "What is found in one video, a file or a folder of frames. Never raises VideoError."
-    found = dict(frames_declared=None, frames_decoded=None, frames_corrupt=None, frames_good=None, width=None, height=None, rate=None, duration=None,
-                 codec=None, **fingerprint(video.path), mode=mode, decoder=decoder, error=None)
+    found = dict(
+        frames_declared=None,
+        frames_decoded=None,
+        frames_corrupt=None,
+        frames_good=None,
+        width=None,
+        height=None,
+        rate=None,
+        duration=None,
+        codec=None,
+        **fingerprint(video.path),
+        mode=mode,
+        decoder=decoder,
+        error=None,
+    )
     try:
         if video.path.is_dir(): return dict(found, **_check_folder(video.path, mode))
         info = process.ask('probe', video.path, str(video.path))
-        found.update(frames_declared=info['frames'] or None, **{name: info[name] for name in ('width', 'height', 'rate', 'duration', 'codec')})
+        found.update(
+            frames_declared=info['frames'] or None,
+            **{name: info[name] for name in ('width', 'height', 'rate', 'duration', 'codec')},
+        )
         if mode == 'probe': return found
         every = process.ask('decode_all', video.path, str(video.path))
-        found.update(frames_decoded=every['decoded'], frames_corrupt=every['corrupt'], frames_good=every['good'], error=every['error'])
-        if len(every['sizes']) > 1: raise VideoError(f'{video.path}: its frames change in size: {", ".join(f"{w} x {h}" for h, w in every["sizes"])}')
+        found.update(
+            frames_decoded=every['decoded'],
+            frames_corrupt=every['corrupt'],
+            frames_good=every['good'],
+            error=every['error'],
+        )
+        if len(every['sizes']) > 1:
+            raise VideoError(
+                f'{video.path}: its frames change in size: {", ".join(f"{w} x {h}" for h, w in every["sizes"])}'
+            )
         if every['good']:
             shown = process.ask('open', video.path, str(video.path), decoder, None, every['good'])
             process.ask('read', video.path, segment_indices(shown['frames'], 16).tolist())
@@ -65,7 +89,10 @@ def videos_of(spec:str # what `--data` takes, or any folder with videos in it
              )->tuple[Path, VideoData]: # the root, and its videos
     "All videos of a dataset, whatever a manifest says. Raises ValueError."
     kind, root = kind_of_data(spec)
-    if kind == 'wds': raise ValueError(f'data is {spec}; shards are looked at as they are read, check the folder that they were made of')
+    if kind == 'wds':
+        raise ValueError(
+            f'data is {spec}; shards are looked at as they are read, check the folder that they were made of'
+        )
     try: return root, DATASETS[kind](root).read(val_share=1.)
     except ValueError:
         if kind != 'folder' or not root.is_dir(): raise
@@ -92,16 +119,32 @@ def check_data(spec:str,                 # what `--data` takes, or any folder wi
         kept = read_manifest(out)
         for video, split in [*((v, 'train') for v in data.train), *((v, 'val') for v in data.val)]:
             row = kept.get(Path(os.path.abspath(video.path)))
-            if row and row['mode'] in (mode, 'decode') and row['decoder'] == decoder and all(row[k] == x for k, x in fingerprint(video.path).items()): rows.append(row)
-            else: todo.append((video, split if data.own_split else None))
+            if (
+                row
+                and row['mode'] in (mode, 'decode')
+                and row['decoder'] == decoder
+                and all(row[k] == x for k, x in fingerprint(video.path).items())
+            ):
+                rows.append(row)
+            else:
+                todo.append((video, split if data.own_split else None))
         os.truncate(out, out.read_bytes().rfind(b'\n') + 1)                                   # a line that was cut off
-        bar = tqdm(total=len(rows) + len(todo), initial=len(rows), desc=f'{mode} {spec}', unit='file', disable=not progress)
+        bar = tqdm(
+            total=len(rows) + len(todo), initial=len(rows), desc=f'{mode} {spec}', unit='file', disable=not progress
+        )
         for video, split, found in _in_threads(todo, workers, timeout, memory_mb, mode, decoder):
             labels = [names[k] for k in video.labels] if names else []
-            row = dict(path=_relative(video.path, out.parent), **(dict(label=labels if len(labels) > 1 else labels[0]) if labels else {}),
-                       **(dict(split=split) if split else {}), **found)
-            file.write(json.dumps(row, ensure_ascii=True) + '\n'); file.flush()
-            rows.append(row); bar.update(); bar.set_postfix(bad=sum(r['error'] is not None for r in rows), refresh=False)
+            row = dict(
+                path=_relative(video.path, out.parent),
+                **(dict(label=labels if len(labels) > 1 else labels[0]) if labels else {}),
+                **(dict(split=split) if split else {}),
+                **found,
+            )
+            file.write(json.dumps(row, ensure_ascii=True) + '\n')
+            file.flush()
+            rows.append(row)
+            bar.update()
+            bar.set_postfix(bad=sum(r['error'] is not None for r in rows), refresh=False)
         bar.close()
         rows.sort(key=lambda row: row['path'])
         partial = out.with_name(f'.{out.name}.partial')
@@ -111,11 +154,19 @@ def check_data(spec:str,                 # what `--data` takes, or any folder wi
 
 # %% ../nbs/7_jobs/01_check.ipynb #310c3e6a
 def _open_locked(out):
-    if out.exists() and not out.is_file() or out.suffix.lower() in VIDEO_SUFFIXES: raise ValueError(f'out is {out}, which is no file for a manifest; it must be a name that ends in .jsonl')
-    try: file = out.open('a', encoding='utf-8')
-    except OSError as e: raise ValueError(f'{out} cannot be written ({e.strerror}); choose another place with --out') from None
-    try: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError: file.close(); raise ValueError(f'{out} is being written by another check; wait for it, or choose another place with --out') from None
+    if out.exists() and not out.is_file() or out.suffix.lower() in VIDEO_SUFFIXES:
+        raise ValueError(f'out is {out}, which is no file for a manifest; it must be a name that ends in .jsonl')
+    try:
+        file = out.open('a', encoding='utf-8')
+    except OSError as e:
+        raise ValueError(f'{out} cannot be written ({e.strerror}); choose another place with --out') from None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise ValueError(
+            f'{out} is being written by another check; wait for it, or choose another place with --out'
+        ) from None
     return file
 
 def _relative(path, folder):
@@ -127,7 +178,8 @@ def _in_threads(todo, workers, timeout, memory_mb, mode, decoder)->Iterator[tupl
     here, processes = threading.local(), []
     def one(video, split):
         if not hasattr(here, 'process'):
-            here.process = DecodeProcess(timeout, memory_mb); processes.append(here.process)
+            here.process = DecodeProcess(timeout, memory_mb)
+            processes.append(here.process)
         return video, split, check_video(video, here.process, mode, decoder)
     pool = ThreadPoolExecutor(workers)
     try:
@@ -146,13 +198,33 @@ def _in_threads(todo, workers, timeout, memory_mb, mode, decoder)->Iterator[tupl
 def summary(rows:list[dict], data:VideoData, mode:str, shown:int=20)->list[str]: # lines to print
     "What a check has found, in words."
     bad = [r for r in rows if r['error'] and not r['frames_good']]
-    cut = [r for r in rows if r['frames_good'] and (r['error'] or r['frames_corrupt'] or r['frames_declared'] and r['frames_good'] < r['frames_declared'])]
-    looked = 'every frame was decoded' if mode == 'decode' else 'only headers were read; --mode decode looks at every frame'
+    cut = [
+        r
+        for r in rows
+        if r['frames_good']
+        and (r['error'] or r['frames_corrupt'] or r['frames_declared'] and r['frames_good'] < r['frames_declared'])
+    ]
+    looked = (
+        'every frame was decoded' if mode == 'decode' else 'only headers were read; --mode decode looks at every frame'
+    )
     lines = [f'{len(rows)} videos, {len(rows) - len(bad) - len(cut)} in order; {looked}']
     def listed(items, what):
-        if items: lines.extend([f'{len(items)} {what}:', *(f'  {x}' for x in items[:shown]), *([f'  ... and {len(items) - shown} more'] if len(items) > shown else [])])
-    listed([r['error'] if r['path'] in r['error'] else f'{r["path"]}: {r["error"]}' for r in bad], 'cannot be read, and are left out')
-    listed([f'{r["path"]}: {r["frames_good"]} of {r["frames_declared"] or r["frames_decoded"]} frames' for r in cut], 'decode only in part; the frames that do are used')
+        if items:
+            lines.extend(
+                [
+                    f'{len(items)} {what}:',
+                    *(f'  {x}' for x in items[:shown]),
+                    *([f'  ... and {len(items) - shown} more'] if len(items) > shown else []),
+                ]
+            )
+    listed(
+        [r['error'] if r['path'] in r['error'] else f'{r["path"]}: {r["error"]}' for r in bad],
+        'cannot be read, and are left out',
+    )
+    listed(
+        [f'{r["path"]}: {r["frames_good"]} of {r["frames_declared"] or r["frames_decoded"]} frames' for r in cut],
+        'decode only in part; the frames that do are used',
+    )
     listed(data.missing, 'are not there')
     return lines
 
@@ -172,13 +244,26 @@ def main(data:Annotated[str, tyro.conf.Positional], workers:int|None=None, mode:
     try:
         if workers is not None and workers < 1: raise ValueError(f'workers is {workers}; it must be at least 1')
         if timeout <= 0: raise ValueError(f'timeout is {timeout:g}; it must be above 0')
-        print(f'{mode}: ' + ('every frame of every video is decoded' if mode == 'decode' else 'headers are read, frames are not decoded'), flush=True)
-        path, rows, found = check_data(data, out, workers or len(os.sched_getaffinity(0)), mode, decoder, timeout, memory_mb)
+        print(
+            f'{mode}: '
+            + (
+                'every frame of every video is decoded'
+                if mode == 'decode'
+                else 'headers are read, frames are not decoded'
+            ),
+            flush=True,
+        )
+        path, rows, found = check_data(
+            data, out, workers or len(os.sched_getaffinity(0)), mode, decoder, timeout, memory_mb
+        )
     except ValueError as e:
-        print(f'adafocus.check: {e}', file=sys.stderr); raise SystemExit(2)
+        print(f'adafocus.check: {e}', file=sys.stderr)
+        raise SystemExit(2)
     except KeyboardInterrupt:
-        print('adafocus.check: stopped; the same command goes on', file=sys.stderr); raise SystemExit(130)
-    for line in (*summary(rows, found, mode), f'the manifest is {path}'): print(line.encode('utf-8', 'backslashreplace').decode())
+        print('adafocus.check: stopped; the same command goes on', file=sys.stderr)
+        raise SystemExit(130)
+    for line in (*summary(rows, found, mode), f'the manifest is {path}'):
+        print(line.encode('utf-8', 'backslashreplace').decode())
     if any(r['error'] for r in rows) or found.missing: raise SystemExit(1)
 
 if __name__ == '__main__' and '__file__' in globals(): tyro.cli(main, prog='python -m adafocus.check')

@@ -33,16 +33,28 @@ def run_of_checkpoint(source:Path,              # a released checkpoint, or the 
     config = checkpoint_values(source)
     changes = {name: x for name, x in (('patch_size', patch_size), ('focus_frames', focus_frames)) if x is not None}
     config = replace(config, model=replace(config.model, **changes))
-    if data is None and not source.is_dir(): raise ValueError(f'{source} is a checkpoint and knows of no videos; say with --data what to evaluate it on')
+    if data is None and not source.is_dir():
+        raise ValueError(f'{source} is a checkpoint and knows of no videos; say with --data what to evaluate it on')
     m, d = config.model, config.data
-    model = load_run(source)[0] if source.is_dir() else load_official(source, m.patch_size, m.focus_frames, m.frame_size)
-    own = source.is_dir() and (data is None or data == d.data or d.data and Path(data).exists() and Path(data).resolve() == Path(d.data).resolve())
+    model = (
+        load_run(source)[0] if source.is_dir() else load_official(source, m.patch_size, m.focus_frames, m.frame_size)
+    )
+    own = source.is_dir() and (
+        data is None
+        or data == d.data
+        or d.data
+        and Path(data).exists()
+        and Path(data).resolve() == Path(d.data).resolve()
+    )
     config = replace(config, out=out, data=d if own else replace(d, data=data, manifest=None, val_share=1.))
     with accelerator.local_main_process_first(): classes = open_run_data(config).classes
     trained = load_config(source/'config.yaml').classes if source.is_dir() else classes
     if len(classes) != config.model.num_classes or classes != trained:
-        raise ValueError(f'{source} tells {config.model.num_classes} classes apart' + (f' ({", ".join(trained)})' if source.is_dir() else '') +
-                         f'; the data has {len(classes)} ({", ".join(classes[:5])}{", ..." if len(classes) > 5 else ""})')
+        raise ValueError(
+            f'{source} tells {config.model.num_classes} classes apart'
+            + (f' ({", ".join(trained)})' if source.is_dir() else '')
+            + f'; the data has {len(classes)} ({", ".join(classes[:5])}{", ..." if len(classes) > 5 else ""})'
+        )
     with locked_run_folder(replace(config, classes=classes), accelerator) as run:
         if accelerator.is_main_process: save_weights(model, run/'model.safetensors')
         accelerator.wait_for_everyone()
@@ -69,21 +81,34 @@ def main(run:Annotated[Path, tyro.conf.Positional], data:str|None=None, out:str|
     """
     try:
         run = run_folder(run)
-        if not run.exists(): raise ValueError(f'{run} does not exist; it must be the folder of a run of adafocus.train, or a released checkpoint')
+        if not run.exists():
+            raise ValueError(
+                f'{run} does not exist; it must be the folder of a run of adafocus.train, or a released checkpoint'
+            )
         if run.is_dir() and not (run/'config.yaml').is_file():
-            raise ValueError(f'{run} holds no config.yaml; it must be the folder of a run of adafocus.train, or a released checkpoint')
+            raise ValueError(
+                f'{run} holds no config.yaml; it must be the folder of a run of adafocus.train, or a released checkpoint'
+            )
         precision = load_config(run/'config.yaml').mixed_precision if run.is_dir() else None
         accelerator = Accelerator(mixed_precision=precision)
         given = data, out, patch_size, focus_frames
         if run.is_file():
-            accelerator.print('a checkpoint has no names for its classes: they are taken to be those of the data, in alphabetical order' +
-                              ('\nnor does it tell the patch size: 128 is taken; --patch-size says otherwise' if patch_size is None else ''))
-        if run.is_file() or any(x is not None for x in given): run = run_of_checkpoint(run, data, accelerator, out, patch_size, focus_frames)
+            accelerator.print(
+                'a checkpoint has no names for its classes: they are taken to be those of the data, in alphabetical order'
+                + (
+                    '\nnor does it tell the patch size: 128 is taken; --patch-size says otherwise'
+                    if patch_size is None
+                    else ''
+                )
+            )
+        if run.is_file() or any(x is not None for x in given):
+            run = run_of_checkpoint(run, data, accelerator, out, patch_size, focus_frames)
         if budgets is None: finish(run, accelerator, skip_bad)
         else: finish_budgets(run, accelerator, budgets, method, criterion, calibrate_on, timed_videos, skip_bad)
         accelerator.print(f'the run is in {run}')
     except KeyboardInterrupt:
-        print('adafocus.evaluate: stopped', file=sys.stderr); raise SystemExit(130)
+        print('adafocus.evaluate: stopped', file=sys.stderr)
+        raise SystemExit(130)
     except (ValueError, VideosUnreadable) as e:
         print(f'adafocus.evaluate: {e}', file=sys.stderr)
         raise SystemExit(1 if isinstance(e, VideosUnreadable) else 2)
@@ -93,8 +118,11 @@ def finish_budgets(run:str|Path, accelerator:Accelerator, budgets:tuple[float,..
     "Solve and score a run's budgets (see adafocus.early_exit.budgets), print the table and save the plot."
     from adafocus.early_exit.thresholds.budgets import budget_table, evaluate_budgets
     calibrate_on = calibrate_on or ('val' if load_config(Path(run)/'config.yaml').data.val_share == 1 else 'train')
-    curve, found = evaluate_budgets(run, accelerator, budgets, method, criterion, calibrate_on, timed=timed, skip_bad=skip_bad)
+    curve, found = evaluate_budgets(
+        run, accelerator, budgets, method, criterion, calibrate_on, timed=timed, skip_bad=skip_bad
+    )
     if accelerator.is_main_process:
         from adafocus.show.plots import save_budget_plot
-        print(budget_table(found)); print(f'saved {save_budget_plot(run, curve, found)}')
+        print(budget_table(found))
+        print(f'saved {save_budget_plot(run, curve, found)}')
 if __name__ == '__main__' and '__file__' in globals(): tyro.cli(main, prog='python -m adafocus.evaluate')

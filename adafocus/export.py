@@ -31,11 +31,14 @@ from .run.config import run_folder
 from .run.folder import load_run
 
 # %% ../nbs/7_jobs/06_export.ipynb #32d5d748
-def _frames(frame): return normalise(frame[None])[0][:, None]                             # (B, S, S, 3) uint8 -> (B, 1, 3, S, S)
+def _frames(frame):                             # (B, S, S, 3) uint8 -> (B, 1, 3, S, S)
+    return normalise(frame[None])[0][:, None]
 
 class GlanceStep(nn.Module):
     "Eq. 1 and 4 for one frame of each video."
-    def __init__(self, model:AdaFocus): super().__init__(); self.model = model
+    def __init__(self, model:AdaFocus):
+        super().__init__()
+        self.model = model
     def forward(self, frame:Tensor,            # (B, S, S, 3) uint8 RGB
                 policy_state:Tensor|None=None, # (L, B, H), zeros at a video's start; a policy without a state takes none
                )->tuple[Tensor,...]:           # e_G (B, C), position (B, 2) as (x, y) in [0, 1], the state for the next step
@@ -45,7 +48,9 @@ class GlanceStep(nn.Module):
 
 class FocusStep(nn.Module):
     "Eq. 2 and 3 for one frame of each video."
-    def __init__(self, model:AdaFocus): super().__init__(); self.model = model
+    def __init__(self, model:AdaFocus):
+        super().__init__()
+        self.model = model
     def forward(self, frame:Tensor,   # (B, S, S, 3) uint8 RGB
                 position:Tensor,      # (B, 2)
                 e_G:Tensor,           # (B, C); does not matter to a model without feature reuse
@@ -59,7 +64,9 @@ class FocusStep(nn.Module):
 
 class WholeVideo(nn.Module):
     "A model that needs all frames at once."
-    def __init__(self, model:AdaFocus): super().__init__(); self.model = model
+    def __init__(self, model:AdaFocus):
+        super().__init__()
+        self.model = model
     def forward(self, glance:Tensor,  # (B, T, S, S, 3) uint8 RGB
                 focus:Tensor,         # (B, T', S, S, 3) uint8 RGB; the same frames where T' is T
                )->tuple[Tensor,Tensor]: # logits (B, K), positions (B, T', 2)
@@ -70,28 +77,68 @@ class WholeVideo(nn.Module):
 def _graphs(model, config):
     "For each graph: its name, module, example inputs by name, names of outputs, and which dimension of each input is the batch."
     m, draw = config.model, torch.Generator().manual_seed(0)
-    frame = lambda *shape: torch.randint(0, 256, (2, *shape, m.frame_size, m.frame_size, 3), dtype=torch.uint8, generator=draw)
+    frame = lambda *shape: torch.randint(
+        0, 256, (2, *shape, m.frame_size, m.frame_size, 3), dtype=torch.uint8, generator=draw
+    )
     if why_not_stepwise(model):
-        yield 'model', WholeVideo(model), dict(glance=frame(m.num_frames), focus=frame(m.focus_frames or m.num_frames)), ('logits', 'positions'), (0, 0)
+        yield (
+            'model',
+            WholeVideo(model),
+            dict(glance=frame(m.num_frames), focus=frame(m.focus_frames or m.num_frames)),
+            ('logits', 'positions'),
+            (0, 0),
+        )
         return
     zeros = Stepwise(model).start(2)
-    if not (zeros.policy is None or isinstance(zeros.policy, Tensor)): raise ValueError(f'policy {m.policy} has a state of several tensors; what can be exported has one, or none')
+    if not (zeros.policy is None or isinstance(zeros.policy, Tensor)):
+        raise ValueError(f'policy {m.policy} has a state of several tensors; what can be exported has one, or none')
     state = {} if zeros.policy is None else dict(policy_state=zeros.policy)
-    yield 'glance', GlanceStep(model), dict(frame=frame(), **state), ('e_G', 'position') + ('next_policy_state',)*len(state), (0, 1)[:1 + len(state)]
+    yield (
+        'glance',
+        GlanceStep(model),
+        dict(frame=frame(), **state),
+        ('e_G', 'position') + ('next_policy_state',) * len(state),
+        (0, 1)[: 1 + len(state)],
+    )
     with torch.no_grad(): e_G = model.glance(_frames(frame()))[1][:, 0]
-    yield 'focus', FocusStep(model), dict(frame=frame(), position=torch.rand(2, 2, generator=draw), e_G=e_G, pooled=zeros.pooled, step=torch.tensor([0, m.num_frames - 1])), ('logits', 'next_pooled'), (0,)*5
+    yield (
+        'focus',
+        FocusStep(model),
+        dict(
+            frame=frame(),
+            position=torch.rand(2, 2, generator=draw),
+            e_G=e_G,
+            pooled=zeros.pooled,
+            step=torch.tensor([0, m.num_frames - 1]),
+        ),
+        ('logits', 'next_pooled'),
+        (0,) * 5,
+    )
 
 def _needed(name):
-    try: return importlib.import_module(name)
-    except ImportError: raise ValueError(f'{name} is not installed; pip install onnx onnxscript onnxruntime brings what export needs') from None
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise ValueError(
+            f'{name} is not installed; pip install onnx onnxscript onnxruntime brings what export needs'
+        ) from None
 
 def _trace(module, inputs, outputs, batch, path):
-    _needed('onnx'); _needed('onnxscript')
+    _needed('onnx')
+    _needed('onnxscript')
     size = torch.export.Dim('batch')
     dims = tuple({dim: size} for dim in batch)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
         warnings.simplefilter('ignore')
-        program = torch.onnx.export(module, tuple(inputs.values()), dynamo=True, dynamic_shapes=dims, input_names=list(inputs), output_names=list(outputs), verbose=False)
+        program = torch.onnx.export(
+            module,
+            tuple(inputs.values()),
+            dynamo=True,
+            dynamic_shapes=dims,
+            input_names=list(inputs),
+            output_names=list(outputs),
+            verbose=False,
+        )
         program.save(str(path))
 
 def largest_difference(module:nn.Module, path:Path, inputs:dict[str,Tensor], batch:tuple[int,...])->float: # relative to the largest value
@@ -102,7 +149,10 @@ def largest_difference(module:nn.Module, path:Path, inputs:dict[str,Tensor], bat
         some = {name: x.index_select(dim, rows) for (name, x), dim in zip(inputs.items(), batch)}
         with torch.no_grad(): expected = module(*some.values())
         found = session.run(None, {i.name: some[i.name].numpy() for i in session.get_inputs()})
-        worst = max(worst, *(float(np.abs(a - b.numpy()).max()/max(1., np.abs(b.numpy()).max())) for a, b in zip(found, expected)))
+        worst = max(
+            worst,
+            *(float(np.abs(a - b.numpy()).max() / max(1.0, np.abs(b.numpy()).max())) for a, b in zip(found, expected)),
+        )
     return worst
 
 # %% ../nbs/7_jobs/06_export.ipynb #1820dfa5
@@ -111,15 +161,25 @@ def export_onnx(run:str|Path,              # a run's folder
                )->dict[str,float]:         # by file, the largest difference from the model that was seen
     "Write a run's model as ONNX, checked with onnxruntime, and `export.json`. ValueError for what cannot be exported; RuntimeError where a graph does not agree."
     model, config = load_run(run)
-    model, out, found, shapes = model.for_inference().to(memory_format=torch.contiguous_format), Path(out or Path(run)/'onnx'), {}, {}
+    model, out, found, shapes = (
+        model.for_inference().to(memory_format=torch.contiguous_format),
+        Path(out or Path(run) / 'onnx'),
+        {},
+        {},
+    )
     out.mkdir(parents=True, exist_ok=True)
     for name, module, inputs, outputs, batch in _graphs(model, config):
         partial = out/f'.{name}.partial.onnx'
         _trace(module.eval(), inputs, outputs, batch, partial)
         found[f'{name}.onnx'] = difference = largest_difference(module, partial, inputs, batch)
-        if not difference < 1e-3: raise RuntimeError(f'{name}.onnx differs from the model by {difference:.1g} of its largest output, and is not kept')
+        if not difference < 1e-3:
+            raise RuntimeError(
+                f'{name}.onnx differs from the model by {difference:.1g} of its largest output, and is not kept'
+            )
         os.replace(partial, out/f'{name}.onnx')
-        shapes[f'{name}.onnx'] = {i: ['batch' if d == dim else n for d, n in enumerate(x.shape)] for (i, x), dim in zip(inputs.items(), batch)}
+        shapes[f'{name}.onnx'] = {
+            i: ['batch' if d == dim else n for d, n in enumerate(x.shape)] for (i, x), dim in zip(inputs.items(), batch)
+        }
     (out/'export.json').write_text(json.dumps(_description(run, model, config, shapes), indent=1), encoding='utf-8')
     return found
 
@@ -128,11 +188,26 @@ def _description(run, model, config, shapes):
     m, d, costs = config.model, config.data, count(config.model).per_step()
     order = frame_order(m.num_frames) if d.reorder else list(range(m.num_frames))
     stepwise = why_not_stepwise(model) is None
-    return dict(classes=config.classes, inputs=shapes, frames=m.num_frames, focus_frames=m.focus_frames or m.num_frames, order=order, frame_size=m.frame_size, resize=max(d.resize, m.frame_size),
-                patch_size=m.patch_size, mean=list(MEAN), std=list(STD), gflops=[float(c) for c in (costs if stepwise else costs[-1:])],
-                how='Cut the video into so many equal segments and take the middle frame of each, in this order of segments; resize the shorter side, cut the middle square. Frames are uint8 RGB, normalised inside.' +
-                    (' States begin as zeros. After each step, stop if the largest softmax entry (or logit, by the criterion) of logits is at least the threshold of this step.' if stepwise else ''),
-                plans=[vars(p) for p in load_exits(run).plans] if stepwise and (Path(run)/'exit.json').is_file() else [])
+    return dict(
+        classes=config.classes,
+        inputs=shapes,
+        frames=m.num_frames,
+        focus_frames=m.focus_frames or m.num_frames,
+        order=order,
+        frame_size=m.frame_size,
+        resize=max(d.resize, m.frame_size),
+        patch_size=m.patch_size,
+        mean=list(MEAN),
+        std=list(STD),
+        gflops=[float(c) for c in (costs if stepwise else costs[-1:])],
+        how='Cut the video into so many equal segments and take the middle frame of each, in this order of segments; resize the shorter side, cut the middle square. Frames are uint8 RGB, normalised inside.'
+        + (
+            ' States begin as zeros. After each step, stop if the largest softmax entry (or logit, by the criterion) of logits is at least the threshold of this step.'
+            if stepwise
+            else ''
+        ),
+        plans=[vars(p) for p in load_exits(run).plans] if stepwise and (Path(run) / 'exit.json').is_file() else [],
+    )
 
 # %% ../nbs/7_jobs/06_export.ipynb #51168afc
 def main(run:Annotated[Path, tyro.conf.Positional], out:Path|None=None):
@@ -144,7 +219,8 @@ def main(run:Annotated[Path, tyro.conf.Positional], out:Path|None=None):
     """
     try:
         out = out or run_folder(run)/'onnx'
-        for name, difference in export_onnx(run_folder(run), out).items(): print(f'{out/name}: within {difference:.1e} of the model, by onnxruntime')
+        for name, difference in export_onnx(run_folder(run), out).items():
+            print(f'{out / name}: within {difference:.1e} of the model, by onnxruntime')
         print(f'{out/"export.json"}: how to run them')
     except (ValueError, OSError) as e: print(f'adafocus.export: {e}', file=sys.stderr); raise SystemExit(2)
     except RuntimeError as e: print(f'adafocus.export: {e}', file=sys.stderr); raise SystemExit(1)

@@ -21,15 +21,28 @@ def compare()->list[dict]: # name, published; and ours: layers (no GRU, no crop)
     rows = []
     for name, published in PUBLISHED.items():
         c = count(preset(name).model)
-        rows.append(dict(name=name, published=published, layers=c.total(('GRU', 'crop')), with_gru=c.total(('crop',)), all=c.total()))
+        rows.append(
+            dict(
+                name=name,
+                published=published,
+                layers=c.total(('GRU', 'crop')),
+                with_gru=c.total(('crop',)),
+                all=c.total(),
+            )
+        )
     look = sum(p.times*p.each for p in count(preset('tsm-plus').model).parts if p.part == 'f_L')/1e9
     return rows + [dict(name='TSM (R50)', published=PUBLISHED_TSM, layers=look, with_gru=look, all=look)]
 
 def comparison_table(rows:list[dict])->str: # of `compare`; lines to print
     "Counts beside the published figures, and how far they are."
-    lines = [f'{"GFLOPs a video":16}{"published":>10}{"layers":>12}{"":>9}{"with GRU":>10}{"":>9}{"and crop":>10}{"":>9}']
+    lines = [
+        f'{"GFLOPs a video":16}{"published":>10}{"layers":>12}{"":>9}{"with GRU":>10}{"":>9}{"and crop":>10}{"":>9}'
+    ]
     for r in rows:
-        ours = (f'{r[key]:{width}.3f}{100*(r[key]/r["published"] - 1):+8.2f}%' for key, width in (('layers', 12), ('with_gru', 10), ('all', 10)))
+        ours = (
+            f'{r[key]:{width}.3f}{100 * (r[key] / r["published"] - 1):+8.2f}%'
+            for key, width in (('layers', 12), ('with_gru', 10), ('all', 10))
+        )
         lines.append(f'{r["name"]:16}{r["published"]:10.1f}' + ''.join(ours))
     return '\n'.join(lines)
 
@@ -38,10 +51,13 @@ def main(args:list[str]|None=None)->None:
     "The command line: a table of all published configurations, or one in detail."
     args = sys.argv[1:] if args is None else args
     if not args: return print(comparison_table(compare()))
-    names = [args[k + 1] for k, arg in enumerate(args[:-1]) if arg == '--preset'] + [a.split('=', 1)[1] for a in args if a.startswith('--preset=')]
+    names = [args[k + 1] for k, arg in enumerate(args[:-1]) if arg == '--preset'] + [
+        a.split('=', 1)[1] for a in args if a.startswith('--preset=')
+    ]
     try: default = preset(names[-1] if names else 'mn2rn-p128').model
     except ValueError as e:
-        print(f'adafocus.flops: {e}', file=sys.stderr); raise SystemExit(2)
+        print(f'adafocus.flops: {e}', file=sys.stderr)
+        raise SystemExit(2)
     def command(model:tyro.conf.OmitArgPrefixes[ModelConfig]=default, preset:str='mn2rn-p128'):
         """Count multiply-adds. Without arguments: of every published configuration.
 
@@ -52,5 +68,6 @@ def main(args:list[str]|None=None)->None:
     model = tyro.cli(command, args=args, prog='python -m adafocus.flops', config=(tyro.conf.FlagConversionOff,))
     try: print(parts_table(count(model)))
     except ValueError as e:
-        print(f'adafocus.flops: {e}', file=sys.stderr); raise SystemExit(2)
+        print(f'adafocus.flops: {e}', file=sys.stderr)
+        raise SystemExit(2)
 if __name__ == '__main__' and '__file__' in globals(): main()

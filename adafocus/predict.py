@@ -21,11 +21,12 @@ from .run.config import run_folder
 from .system.processes import prepare_cpu
 
 # %% ../nbs/7_jobs/04_predict.ipynb #dac01e51
-def _shown(text): return ''.join(c if c.isprintable() else c.encode('unicode_escape', 'surrogatepass').decode() for c in str(text))    # in one line
+def _shown(text):    # in one line
+    return ''.join(c if c.isprintable() else c.encode('unicode_escape', 'surrogatepass').decode() for c in str(text))
 
 def line_of(p:Prediction, steps:int)->str:
     "A prediction for a person to read."
-    return f'{_shown(p.path)}: {p.label} {100*p.probabilities[-1][p.index]:.1f} %, {p.frames} of {steps} frames, {p.gflops:.3g} GFLOPs'
+    return f'{_shown(p.path)}: {p.label} {100 * p.probabilities[-1][p.index]:.1f} %, {p.frames} of {steps} frames, {p.gflops:.3g} GFLOPs'
 
 # %% ../nbs/7_jobs/04_predict.ipynb #f0aea271
 def main(run:Annotated[Path, tyro.conf.Positional], videos:Annotated[tuple[str,...], tyro.conf.Positional], budget:float|None=None, thresholds:tuple[float,...]|None=None,
@@ -48,26 +49,49 @@ def main(run:Annotated[Path, tyro.conf.Positional], videos:Annotated[tuple[str,.
         mixed_precision: not given: as the run was trained
     """
     try:
-        if not videos: raise ValueError('there is no video to look at; name files, folders or patterns, or - to read names from standard input')
-        if out: return _archive(json, draw, run, videos, out, budget, thresholds, criterion, batch_size, workers, device, mixed_precision)
+        if not videos:
+            raise ValueError(
+                'there is no video to look at; name files, folders or patterns, or - to read names from standard input'
+            )
+        if out:
+            return _archive(
+                json,
+                draw,
+                run,
+                videos,
+                out,
+                budget,
+                thresholds,
+                criterion,
+                batch_size,
+                workers,
+                device,
+                mixed_precision,
+            )
         if device != 'cuda': prepare_cpu()
         failed = done = 0
-        with Predictor(run_folder(run), budget, thresholds, criterion, batch_size, workers, device, mixed_precision) as predictor:
+        with Predictor(
+            run_folder(run), budget, thresholds, criterion, batch_size, workers, device, mixed_precision
+        ) as predictor:
             one = draw is not None and draw.suffix.lower() == '.mp4'
             for found in predictor.each(find_videos(videos)):
                 done += 1
-                if one and done > 1: raise ValueError(f'draw is {draw}, which holds one video, but there are more; it may be a folder')
+                if one and done > 1:
+                    raise ValueError(f'draw is {draw}, which holds one video, but there are more; it may be a folder')
                 if json: print(dumps(found.as_dict(), allow_nan=False), flush=True)
                 if isinstance(found, Failed):
-                    failed += 1; print(f'adafocus.predict: {_shown(found.error)}', file=sys.stderr)
+                    failed += 1
+                    print(f'adafocus.predict: {_shown(found.error)}', file=sys.stderr)
                 else:
                     if not json: print(line_of(found, len(predictor.network.costs)), flush=True)
                     try:
-                        if draw: _draw(found, draw if one else draw/f'{done:04d}-{Path(found.path).stem}.mp4', predictor)
+                        if draw:
+                            _draw(found, draw if one else draw / f'{done:04d}-{Path(found.path).stem}.mp4', predictor)
                     except VideoError as e: failed += 1; print(f'adafocus.predict: {e}', file=sys.stderr)
     except KeyboardInterrupt: print('adafocus.predict: stopped', file=sys.stderr); raise SystemExit(130)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1); raise SystemExit(141) from None      # whoever read has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        raise SystemExit(141) from None      # whoever read has had enough
     except (ValueError, OSError) as e: print(f'adafocus.predict: {e}', file=sys.stderr); raise SystemExit(2)
     if not done: print('adafocus.predict: no video was named', file=sys.stderr)
     if failed: print(f'adafocus.predict: {failed} of {done} videos could not be read', file=sys.stderr)
@@ -75,7 +99,10 @@ def main(run:Annotated[Path, tyro.conf.Positional], videos:Annotated[tuple[str,.
 
 # %% ../nbs/7_jobs/04_predict.ipynb #2d35c0ed
 def _archive(json, draw, run, videos, out, *how):
-    if json or draw: raise ValueError(f'{"json" if json else "draw"} is given with out, which writes JSON lines into {out} and nothing else; one of them can be given')
+    if json or draw:
+        raise ValueError(
+            f'{"json" if json else "draw"} is given with out, which writes JSON lines into {out} and nothing else; one of them can be given'
+        )
     from adafocus.early_exit.thresholds.archive import score_archive
     if (found := score_archive(run, videos, out, *how)) is None: return
     failed = sum(not read for read in found.values())

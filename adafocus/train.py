@@ -35,7 +35,12 @@ def main(args:list[str]|None=None)->None:
                 accelerator.end_training()
         except Stopped as e:
             if accelerator is None or accelerator.is_main_process:
-                print(f'adafocus.train: stopped after {e.where}; the same with --resume RUN goes on from there' if ' ' in e.where else f'adafocus.train: stopped by {e.where}', file=sys.stderr)
+                print(
+                    f'adafocus.train: stopped after {e.where}; the same with --resume RUN goes on from there'
+                    if ' ' in e.where
+                    else f'adafocus.train: stopped by {e.where}',
+                    file=sys.stderr,
+                )
             end_children()
             raise SystemExit(e.status)
         except KeyboardInterrupt:

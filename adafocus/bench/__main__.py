@@ -43,15 +43,27 @@ def measure_models(device:str,        # cpu or cuda
                    compiled:bool,     # AdaFocusV2-TSM and its whole frames
                   )->None:
     "Print how fast the models are, each in a process of its own, or in turns where they are compared."
-    given, batch, variants = batch, batch or dict(cpu=4, cuda=32)[device], VARIANTS if device == 'cpu' else ('plain', 'ours')
+    given, batch, variants = (
+        batch,
+        batch or dict(cpu=4, cuda=32)[device],
+        VARIANTS if device == 'cpu' else ('plain', 'ours'),
+    )
     def alone(fn, *args):
         with get_context('spawn').Pool(1) as pool: return pool.apply(fn, args)
     where = f'{torch.get_num_threads()} CPU threads' if device == 'cpu' else torch.cuda.get_device_name()
     print(f'AdaFocusV2-MN2/RN, P = 128, 16 frames, {batch} videos, {where}, torch {torch.__version__}', flush=True)
-    print(comparison_table({variant: alone(measure, variant, ModelConfig(), batch, device, repeats) for variant in variants}, batch), flush=True)
+    print(
+        comparison_table(
+            {variant: alone(measure, variant, ModelConfig(), batch, device, repeats) for variant in variants}, batch
+        ),
+        flush=True,
+    )
     print('\nwhere the time of the last goes', flush=True)
     print(parts_table(alone(measure_parts, ModelConfig(), batch, device, repeats + 1)), flush=True)
     batch = given or dict(cpu=4, cuda=128)[device]
-    print(f'\ninference of AdaFocusV2-TSM, P = 128, and of whole frames, {batch} videos{", compiled" if compiled else ""}, in {2*repeats + 1} rounds', flush=True)
+    print(
+        f'\ninference of AdaFocusV2-TSM, P = 128, and of whole frames, {batch} videos{", compiled" if compiled else ""}, in {2 * repeats + 1} rounds',
+        flush=True,
+    )
     print(throughput_table(alone(throughput, ('tsm-p128', 'tsm-plus'), batch, device, 2*repeats + 1, compiled)))
 if __name__ == '__main__' and '__file__' in globals(): tyro.cli(main, prog='python -m adafocus.bench')

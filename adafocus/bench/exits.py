@@ -55,15 +55,21 @@ def stand_in_run(folder:Path, videos:list[Path], model:ModelConfig)->Path: # the
         for frames in batches: net.train()(frames)
         for m in norms: m.momentum = .1
         logits = torch.cat([net.eval()(frames).logits for frames in batches])
-        net.classifier.weight.mul_(3/logits[:, -1].sub(logits[:, -1].mean(0)).std()); net.classifier.bias.sub_(logits.mean((0, 1))*3/logits[:, -1].std())
-    folder.mkdir(parents=True); save_config(config, folder/'config.yaml'); save_weights(net, folder/'model.safetensors')
+        net.classifier.weight.mul_(3/logits[:, -1].sub(logits[:, -1].mean(0)).std())
+        net.classifier.bias.sub_(logits.mean((0, 1))*3/logits[:, -1].std())
+    folder.mkdir(parents=True)
+    save_config(config, folder/'config.yaml')
+    save_weights(net, folder/'model.safetensors')
     return folder
 
 def solve_on(run:Path, videos:list[Path], shares:tuple[float,...]=(.3, .5, .7))->list[float]: # GFLOPs a video
     "Thresholds for budgets that are shares of the whole cost, kept in the run. The videos' labels are not known: class 0 is put down for all."
     net, config = load_run(run)
-    logits, labels, _, failures = collect_logits(net, [Video(path, (0,)) for path in videos], config, Accelerator(cpu=True), False)
-    if failures: raise ValueError(f'{len(failures)} videos could not be read; the first: {next(iter(failures.values()))}')
+    logits, labels, _, failures = collect_logits(
+        net, [Video(path, (0,)) for path in videos], config, Accelerator(cpu=True), False
+    )
+    if failures:
+        raise ValueError(f'{len(failures)} videos could not be read; the first: {next(iter(failures.values()))}')
     costs = count(config.model).per_step()
     budgets = [float(costs[-1]*s) for s in shares]
     save_exits(run, solve_exits(run, logits, labels, costs, budgets, f'{len(videos)} videos of unknown class'))
@@ -75,31 +81,50 @@ def measure_stream(run:Path, budgets:list[float], videos:list[Path])->list[dict]
     stream, found, reader = Stream(run), [], Predictor(run)
     clips = [_frames(reader, path) for path in videos]
     def watch(frames, budget):
-        stream.network.use(budget, None, 'softmax'); stream.reset(); begin = time.perf_counter()
+        stream.network.use(budget, None, 'softmax')
+        stream.reset()
+        begin = time.perf_counter()
         for frame in frames:
             step = stream.push(frame)
             if step.final: break
         return time.perf_counter() - begin, step.gflops
     watch(clips[0], None)
     for budget in budgets:
-        with_exit, without = (np.array(x) for x in zip(*((watch(frames, budget), watch(frames, None)) for frames in clips)))
-        found.append(dict(budget=budget, videos=len(clips), gflops=float(with_exit[:, 1].mean()), all_gflops=float(without[:, 1].mean()), seconds=float(with_exit[:, 0].mean()), all_seconds=float(without[:, 0].mean())))
+        with_exit, without = (
+            np.array(x) for x in zip(*((watch(frames, budget), watch(frames, None)) for frames in clips))
+        )
+        found.append(
+            dict(
+                budget=budget,
+                videos=len(clips),
+                gflops=float(with_exit[:, 1].mean()),
+                all_gflops=float(without[:, 1].mean()),
+                seconds=float(with_exit[:, 0].mean()),
+                all_seconds=float(without[:, 0].mean()),
+            )
+        )
     m = stream.config.model
     whole = torch.zeros(1, m.num_frames, 3, m.frame_size, m.frame_size)
     with torch.no_grad():
-        stream.network.model(whole); begin = time.perf_counter()
+        stream.network.model(whole)
+        begin = time.perf_counter()
         for _ in range(5): stream.network.model(whole)
     one_pass = (time.perf_counter() - begin)/5
     return [dict(row, one_pass_seconds=one_pass) for row in found]
 
 def _frames(predictor, path): # the sampled frames as the model sees them, in processing order
-    frames = LazyFrames(path, predictor.config.samples()); frames.read(predictor.config.model.num_frames)
+    frames = LazyFrames(path, predictor.config.samples())
+    frames.read(predictor.config.model.num_frames)
     return [frames[k].numpy() for k in range(predictor.config.model.num_frames)]
 
 def write_long_clip(path:Path, seconds:int, seed:int=0)->None:
     "A noisy picture, 640 x 360 at 30 frames a second, that the camera wanders over."
     rng, frames = np.random.default_rng(seed), np.empty((seconds*30, 360, 640, 3), np.uint8)
-    picture = (rng.normal(0, 12, (520, 800, 1)) + np.kron(rng.uniform(0, 255, (13, 20, 3)), np.ones((40, 40, 1)))).clip(0, 255).astype(np.uint8)
+    picture = (
+        (rng.normal(0, 12, (520, 800, 1)) + np.kron(rng.uniform(0, 255, (13, 20, 3)), np.ones((40, 40, 1))))
+        .clip(0, 255)
+        .astype(np.uint8)
+    )
     for k in range(len(frames)):
         x, y = (int(80 + 70*np.sin(k*rate + seed)) for rate in (.05, .03))
         frames[k] = picture[y:y + 360, x:x + 640]
@@ -115,9 +140,19 @@ def measure_length(run:Path, folder:Path, lengths:tuple[int,...]=(2, 60), leave:
         times = {}
         for _ in range(rounds):
             for t in (*leave, steps):
-                predictor.use(thresholds=[NEVER]*(t - 1) + [0.]*(steps - t + 1)); begin = time.perf_counter()
-                predictor(folder/f'{seconds}.mp4'); times.setdefault(t, []).append(time.perf_counter() - begin)
-        found += [dict(length=seconds, left_after=t, seconds=float(np.median(times[t])), all_seconds=float(np.median(times[steps]))) for t in leave]
+                predictor.use(thresholds=[NEVER]*(t - 1) + [0.]*(steps - t + 1))
+                begin = time.perf_counter()
+                predictor(folder/f'{seconds}.mp4')
+                times.setdefault(t, []).append(time.perf_counter() - begin)
+        found += [
+            dict(
+                length=seconds,
+                left_after=t,
+                seconds=float(np.median(times[t])),
+                all_seconds=float(np.median(times[steps])),
+            )
+            for t in leave
+        ]
     return found
 
 # %% ../../nbs/8_bench/04_exits.ipynb #eae60385
@@ -128,11 +163,24 @@ def measure_batches(run:Path, budgets:list[float], videos:list[Path], rounds:int
         times, spent = {}, {}
         for _ in range(rounds):
             for budget in (*budgets, None):
-                predictor.use(budget); begin = time.perf_counter(); results = predictor(videos)
+                predictor.use(budget)
+                begin = time.perf_counter()
+                results = predictor(videos)
                 times.setdefault(budget, []).append(time.perf_counter() - begin)
                 if any(isinstance(r, Failed) for r in results): raise ValueError('a video could not be read')
                 spent[budget] = float(np.mean([r.gflops for r in results]))
-    return [dict(budget=b, videos=len(videos), batch_size=batch_size, gflops=spent[b], all_gflops=spent[None], videos_a_second=len(videos)/min(times[b]), all_videos_a_second=len(videos)/min(times[None])) for b in budgets]
+    return [
+        dict(
+            budget=b,
+            videos=len(videos),
+            batch_size=batch_size,
+            gflops=spent[b],
+            all_gflops=spent[None],
+            videos_a_second=len(videos) / min(times[b]),
+            all_videos_a_second=len(videos) / min(times[None]),
+        )
+        for b in budgets
+    ]
 
 def realised_saving(row:dict)->float: # 1: all of it
     "Which part of the FLOPs' saving became a saving of time."
@@ -153,33 +201,88 @@ def measure_calibration(run:Path, shares:tuple[float,...]=(.2, .3, .45, .6, .8),
     with Predictor(run) as predictor:
         for m, plan in enumerate(plans):
             predictor.use(thresholds=plan.thresholds)
-            seen = predictor([known[n] for n in numbers]); others = predictor([new[n] for n in new_numbers])
+            seen = predictor([known[n] for n in numbers])
+            others = predictor([new[n] for n in new_numbers])
             left = np.array([p.frames for p in seen]) - 1
-            right, new_right = (np.array([p.index == y for p, y in zip(found, truth.tolist())], float) for found, truth in ((seen, labels), (others, new_labels)))
+            right, new_right = (
+                np.array([p.index == y for p, y in zip(found, truth.tolist())], float)
+                for found, truth in ((seen, labels), (others, new_labels))
+            )
             spent, new_spent = (np.array([p.gflops for p in found]) for found in (seen, others))
-            draws = [(rng.integers(len(seen), size=len(seen)), rng.integers(len(others), size=len(others))) for _ in range(samples)]
-            band = lambda a, b: [float(x) for x in np.quantile([b[j].mean() - a[i].mean() for i, j in draws], (.025, .975))]
-            found.append(dict(budget=plan.budget, videos=len(seen), others=len(others), same_exits=int((left == curves[0].steps[m]).sum()), expected_gflops=plan.cost, gflops=float(spent.mean()), expected=plan.score, score=float(right.mean()),
-                              new_gflops=float(new_spent.mean()), new_gflops_band=curves[1].cost_band[m].tolist(), new_score=float(new_right.mean()), new_band=curves[1].band[m].tolist(),
-                              difference_gflops=band(spent, new_spent), difference=band(right, new_right)))
+            draws = [
+                (rng.integers(len(seen), size=len(seen)), rng.integers(len(others), size=len(others)))
+                for _ in range(samples)
+            ]
+            band = lambda a, b: [
+                float(x) for x in np.quantile([b[j].mean() - a[i].mean() for i, j in draws], (0.025, 0.975))
+            ]
+            found.append(
+                dict(
+                    budget=plan.budget,
+                    videos=len(seen),
+                    others=len(others),
+                    same_exits=int((left == curves[0].steps[m]).sum()),
+                    expected_gflops=plan.cost,
+                    gflops=float(spent.mean()),
+                    expected=plan.score,
+                    score=float(right.mean()),
+                    new_gflops=float(new_spent.mean()),
+                    new_gflops_band=curves[1].cost_band[m].tolist(),
+                    new_score=float(new_right.mean()),
+                    new_band=curves[1].band[m].tolist(),
+                    difference_gflops=band(spent, new_spent),
+                    difference=band(right, new_right),
+                )
+            )
     return found
 
 # %% ../../nbs/8_bench/04_exits.ipynb #5b920419
 def tables(found:dict)->str: # lines to print
     "What was measured."
-    lines = [f'{found["machine"]}', '', '1. Frame by frame, decoding excluded: wall time with exit / without', f'{"GFLOPs":>10}{"of all":>9}{"s a video":>11}{"of all":>9}{"clock/FLOPs":>13}']
-    for r in found['stream']: lines.append(f'{r["gflops"]:10.2f}{r["gflops"]/r["all_gflops"]:9.3f}{r["seconds"]:11.3f}{r["seconds"]/r["all_seconds"]:9.3f}{r["seconds"]/r["all_seconds"]/(r["gflops"]/r["all_gflops"]):13.3f}')
-    lines += [f'   all steps {found["stream"][0]["all_seconds"]:.3f} s, one pass over all frames {found["stream"][0]["one_pass_seconds"]:.3f} s', '   One video with its file: saving of wall time, decoding included', f'{"left after":>13}' + ''.join(f'{r["left_after"]:>9}' for r in found['length'] if r['length'] == found['length'][0]['length'])]
+    lines = [
+        f'{found["machine"]}',
+        '',
+        '1. Frame by frame, decoding excluded: wall time with exit / without',
+        f'{"GFLOPs":>10}{"of all":>9}{"s a video":>11}{"of all":>9}{"clock/FLOPs":>13}',
+    ]
+    for r in found['stream']:
+        lines.append(
+            f'{r["gflops"]:10.2f}{r["gflops"] / r["all_gflops"]:9.3f}{r["seconds"]:11.3f}{r["seconds"] / r["all_seconds"]:9.3f}{r["seconds"] / r["all_seconds"] / (r["gflops"] / r["all_gflops"]):13.3f}'
+        )
+    lines += [
+        f'   all steps {found["stream"][0]["all_seconds"]:.3f} s, one pass over all frames {found["stream"][0]["one_pass_seconds"]:.3f} s',
+        '   One video with its file: saving of wall time, decoding included',
+        f'{"left after":>13}'
+        + ''.join(f'{r["left_after"]:>9}' for r in found['length'] if r['length'] == found['length'][0]['length']),
+    ]
     for seconds in dict.fromkeys(r['length'] for r in found['length']):
         rows = [r for r in found['length'] if r['length'] == seconds]
-        lines.append(f'{seconds:>11} s' + ''.join(f'{100*(1 - r["seconds"]/r["all_seconds"]):8.1f}%' for r in rows) + f'   of {rows[0]["all_seconds"]:.2f} s')
-    lines += ['', '2. In batches of 16, decoding included', f'{"":34}{"GFLOPs":>9}{"of all":>9}{"videos/s":>10}{"of all":>9}{"arrived":>9}']
+        lines.append(
+            f'{seconds:>11} s'
+            + ''.join(f'{100 * (1 - r["seconds"] / r["all_seconds"]):8.1f}%' for r in rows)
+            + f'   of {rows[0]["all_seconds"]:.2f} s'
+        )
+    lines += [
+        '',
+        '2. In batches of 16, decoding included',
+        f'{"":34}{"GFLOPs":>9}{"of all":>9}{"videos/s":>10}{"of all":>9}{"arrived":>9}',
+    ]
     for name, rows in found['batches'].items():
-        for r in rows: lines.append(f'{name + ", " + str(r["videos"]) + " videos":34}{r["gflops"]:9.3g}{r["gflops"]/r["all_gflops"]:9.3f}{r["videos_a_second"]:10.2f}{r["videos_a_second"]/r["all_videos_a_second"]:9.2f}{100*realised_saving(r):8.0f}%')
-    lines += ['', f'3. Promises, {found["promises"][0]["videos"]} videos that thresholds were solved on, {found["promises"][0]["others"]} others; accuracy in %', f'{"":>10}{"promised":>17}{"on the same":>17}{"":>12}{"on others":>17}', f'{"budget":>10}{"GFLOPs":>9}{"acc.":>8}{"GFLOPs":>9}{"acc.":>8}{"same exits":>12}{"GFLOPs":>9}{"acc.":>8}{"95 % band":>16}   within']
+        for r in rows:
+            lines.append(
+                f'{name + ", " + str(r["videos"]) + " videos":34}{r["gflops"]:9.3g}{r["gflops"] / r["all_gflops"]:9.3f}{r["videos_a_second"]:10.2f}{r["videos_a_second"] / r["all_videos_a_second"]:9.2f}{100 * realised_saving(r):8.0f}%'
+            )
+    lines += [
+        '',
+        f'3. Promises, {found["promises"][0]["videos"]} videos that thresholds were solved on, {found["promises"][0]["others"]} others; accuracy in %',
+        f'{"":>10}{"promised":>17}{"on the same":>17}{"":>12}{"on others":>17}',
+        f'{"budget":>10}{"GFLOPs":>9}{"acc.":>8}{"GFLOPs":>9}{"acc.":>8}{"same exits":>12}{"GFLOPs":>9}{"acc.":>8}{"95 % band":>16}   within',
+    ]
     for r in found['promises']:
         inside = [low <= 0 <= high for low, high in (r['difference_gflops'], r['difference'])]
-        lines.append(f'{r["budget"]:10.4f}{r["expected_gflops"]:9.4f}{100*r["expected"]:8.1f}{r["gflops"]:9.4f}{100*r["score"]:8.1f}{r["same_exits"]:12}{r["new_gflops"]:9.4f}{100*r["new_score"]:8.1f}   [{100*r["new_band"][0]:5.1f},{100*r["new_band"][1]:6.1f}]   {"yes" if all(inside) else "cost " + str(inside[0]) + ", accuracy " + str(inside[1])}')
+        lines.append(
+            f'{r["budget"]:10.4f}{r["expected_gflops"]:9.4f}{100 * r["expected"]:8.1f}{r["gflops"]:9.4f}{100 * r["score"]:8.1f}{r["same_exits"]:12}{r["new_gflops"]:9.4f}{100 * r["new_score"]:8.1f}   [{100 * r["new_band"][0]:5.1f},{100 * r["new_band"][1]:6.1f}]   {"yes" if all(inside) else "cost " + str(inside[0]) + ", accuracy " + str(inside[1])}'
+        )
     return '\n'.join(lines)
 
 def main(run:Annotated[Path, tyro.conf.Positional], clips:Path, needles:int=256, streamed:int=20):
@@ -191,22 +294,31 @@ def main(run:Annotated[Path, tyro.conf.Positional], clips:Path, needles:int=256,
         needles: how many needle videos are predicted in batches
         streamed: how many of the clips are streamed one by one
     """
-    try: _measure_all(run, clips, needles, streamed)
-    except (ValueError, OSError, VideosUnreadable) as e: print(f'adafocus.bench.exits: {e}', file=sys.stderr); raise SystemExit(2)
+    try:
+        _measure_all(run, clips, needles, streamed)
+    except (ValueError, OSError, VideosUnreadable) as e:
+        print(f'adafocus.bench.exits: {e}', file=sys.stderr)
+        raise SystemExit(2)
 
 def _measure_all(run, clips, needles, streamed):
     prepare_cpu()
-    real = list(videos_below(clips)); data = open_run_data(load_run(run)[1])
+    real = list(videos_below(clips))
+    data = open_run_data(load_run(run)[1])
     if not real: raise ValueError(f'{clips} holds no videos')
     small = [v.path for v in data.val[:needles]]
     found = dict(machine=f'torch {torch.__version__}, {torch.get_num_threads()} CPU threads')
     with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder); full = stand_in_run(folder/'full', real + small, replace(preset('mn2rn-p128').model, num_classes=10))
+        folder = Path(folder)
+        full = stand_in_run(folder/'full', real + small, replace(preset('mn2rn-p128').model, num_classes=10))
         budgets = solve_on(full, real + small)
         found['stream'] = measure_stream(full, budgets, real[::max(1, len(real)//streamed)][:streamed])
         found['length'] = measure_length(full, folder)
-        found['batches'] = {'full size, needle and clips': measure_batches(full, budgets[1:2], small + real), 'full size, clips': measure_batches(full, budgets[1:2], real)}
-        demo = folder/'demo'; demo.mkdir()
+        found['batches'] = {
+            'full size, needle and clips': measure_batches(full, budgets[1:2], small + real),
+            'full size, clips': measure_batches(full, budgets[1:2], real),
+        }
+        demo = folder/'demo'
+        demo.mkdir()
         for name in ('config.yaml', 'model.safetensors'): (demo/name).write_bytes((run/name).read_bytes())
         found['batches']["needle's size, needle"] = measure_batches(demo, solve_on(demo, small, (.5,)), small)
     found['promises'] = measure_calibration(run)

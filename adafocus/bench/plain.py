@@ -25,7 +25,9 @@ class PlainAdaFocus(AdaFocus):
         n, c, h, w = f.shape
         theta = torch.zeros(n, 2, 3, device=f.device, dtype=f.dtype)
         theta[:, 0, 0], theta[:, 1, 1] = p/w, p/h
-        theta[:, :, 2] = (2*positions.flatten(0, 1) - 1)*torch.tensor([1 - p/w, 1 - p/h], device=f.device, dtype=f.dtype)
+        theta[:, :, 2] = (2 * positions.flatten(0, 1) - 1) * torch.tensor(
+            [1 - p / w, 1 - p / h], device=f.device, dtype=f.dtype
+        )
         patches = F.grid_sample(f, F.affine_grid(theta, (n, c, p, p), align_corners=False), align_corners=False)
         return self.local_encoder.body(patches).mean((2, 3)).unflatten(0, frames.shape[:2])
 
@@ -46,7 +48,8 @@ class PlainAdaFocus(AdaFocus):
 def seconds(fn:Callable[[], object], repeats:int, device:str)->float:
     "The shortest time of a few calls, after one that does not count."
     def once():
-        begin = time.perf_counter(); fn()
+        begin = time.perf_counter()
+        fn()
         if device == 'cuda': torch.cuda.synchronize()
         return time.perf_counter() - begin
     once()
@@ -86,6 +89,9 @@ def comparison_table(found:dict[str,dict[str,float]], # what `measure` gave for 
     "Seconds, videos a second, and how many times faster than plain; on a GPU also the memory that the variant took."
     lines = [f'{"":20}{"forward":>34}{"training step":>34}']
     for variant, times in found.items():
-        cells = (f'{times[k]:11.3f} s {batch/times[k]:7.1f}/s {found["plain"][k]/times[k]:5.1f}x'.rjust(34) for k in ('forward', 'training step'))
+        cells = (
+            f'{times[k]:11.3f} s {batch / times[k]:7.1f}/s {found["plain"][k] / times[k]:5.1f}x'.rjust(34)
+            for k in ('forward', 'training step')
+        )
         lines.append(f'{variant:20}' + ''.join(cells) + (f'{times["memory"]:9.1f} GB' if 'memory' in times else ''))
     return '\n'.join(lines)

@@ -30,7 +30,9 @@ def make_clips(folder:str|Path, count:int=12, frames:int=300, height:int=360, wi
     rng, out = np.random.default_rng(0), []
     for k in range(count):
         coarse = torch.from_numpy(rng.uniform(0, 255, (1, 3, 12, 20)))
-        canvas = F.interpolate(coarse, (height + 160, width + 160), mode='bicubic')[0].clamp(0, 255).permute(1, 2, 0).numpy()
+        canvas = (
+            F.interpolate(coarse, (height + 160, width + 160), mode='bicubic')[0].clamp(0, 255).permute(1, 2, 0).numpy()
+        )
         canvas += rng.normal(0, 12, (*canvas.shape[:2], 1))
         at = (80 + 70*np.sin(np.arange(frames)[:, None]*rng.uniform(.02, .06, 2) + rng.uniform(0, 6, 2))).astype(int)
         clip = np.stack([canvas[y:y + height, x:x + width] for x, y in at]).clip(0, 255).astype(np.uint8)
@@ -43,8 +45,13 @@ def make_frame_folders(folder:str|Path, count:int=40, frames:int=40, height:int=
     from torchvision.io import write_jpeg
     rng, out = np.random.default_rng(0), []
     for k in range(count):
-        out.append(Path(folder)/f'{k:05d}'); out[-1].mkdir()
-        picture = F.interpolate(torch.from_numpy(rng.uniform(0, 255, (1, 3, 60, 100))), (height, width), mode='bicubic')[0].clamp(0, 255).to(torch.uint8)
+        out.append(Path(folder)/f'{k:05d}')
+        out[-1].mkdir()
+        picture = (
+            F.interpolate(torch.from_numpy(rng.uniform(0, 255, (1, 3, 60, 100))), (height, width), mode='bicubic')[0]
+            .clamp(0, 255)
+            .to(torch.uint8)
+        )
         for f in range(frames): write_jpeg(picture.roll(3*f, 2), str(out[-1]/f'{f + 1:05d}.jpg'), quality=85)
     return out
 
@@ -91,7 +98,11 @@ def _private_megabytes(pid):
     while waiting:
         here = waiting.pop()
         try:
-            total += next(int(line.split()[1]) for line in Path(f'/proc/{here}/smaps_rollup').read_text().splitlines() if line.startswith('Pss:'))
+            total += next(
+                int(line.split()[1])
+                for line in Path(f'/proc/{here}/smaps_rollup').read_text().splitlines()
+                if line.startswith('Pss:')
+            )
             for task in Path(f'/proc/{here}/task').iterdir(): waiting += map(int, (task/'children').read_text().split())
         except (OSError, StopIteration): pass                                              # it has ended
     return total/1024
@@ -99,7 +110,9 @@ def _private_megabytes(pid):
 def loader_memory(paths:list[Path], videos:int=2000, workers:int=2)->list[tuple[int,float]]: # videos read so far, MB; Linux only
     "Memory of a loader and its processes while it reads."
     rounds = -(-videos//len(paths))
-    batches = build_loader([Video(path, (0,)) for path in paths*rounds][:videos], SampleConfig(views_on_device=True), True, 4, workers)
+    batches = build_loader(
+        [Video(path, (0,)) for path in paths * rounds][:videos], SampleConfig(views_on_device=True), True, 4, workers
+    )
     found, count = [], 0
     for batch in batches:
         count += len(batch['label'])
@@ -117,8 +130,14 @@ def measure_data(workers:int, repeats:int=5)->None:
     with tempfile.TemporaryDirectory() as here:
         Path(here, 'frames').mkdir()
         print(f'sixteen frames a video, {workers} processes; videos a second, medians of {repeats} rounds', flush=True)
-        for name, raw, paths in (('H.264 clips, 640 x 360, 10 s', 'decord', make_clips(here)*2), ('JPEG frames, 454 x 256', 'torchvision', make_frame_folders(Path(here, 'frames'))*8)):
-            rounds = [(raw_rate(paths, workers), loader_rate(paths, workers), loader_rate(paths, workers, 0)) for _ in range(repeats)]
+        for name, raw, paths in (
+            ('H.264 clips, 640 x 360, 10 s', 'decord', make_clips(here) * 2),
+            ('JPEG frames, 454 x 256', 'torchvision', make_frame_folders(Path(here, 'frames')) * 8),
+        ):
+            rounds = [
+                (raw_rate(paths, workers), loader_rate(paths, workers), loader_rate(paths, workers, 0))
+                for _ in range(repeats)
+            ]
             plain, ours, bare = map(np.median, zip(*rounds))
             share = lambda at: f'{100*np.median([r[at]/r[0] for r in rounds]):.0f}%'
             guarded = f', {bare:.1f} ({share(2)}) without the guard' if raw == 'decord' else ''
@@ -126,7 +145,8 @@ def measure_data(workers:int, repeats:int=5)->None:
 
 def measure_memory(workers:int, out:Path|None)->None:
     "Print how the memory of a loader grows over 2,000 videos."
-    with tempfile.TemporaryDirectory() as here: found = loader_memory(make_clips(here, 20, frames=60, height=240, width=320), 2000, workers)
+    with tempfile.TemporaryDirectory() as here:
+        found = loader_memory(make_clips(here, 20, frames=60, height=240, width=320), 2000, workers)
     if out: out.write_text(json.dumps(found))
     for count, megabytes in found[::5]: print(f'{count:6} videos {megabytes:8.0f} MB')
     print(f'after 500 videos: {memory_slope(found):+.1f} kB a video')

@@ -73,7 +73,9 @@ def throughput_table(found:dict[str,list[float]]  # of `throughput`, the one to 
     for name, rates in found.items():
         ratios, cost = np.array(rates)/np.array(found[base]), count(preset(name).model).total()
         between = f'{ratios.min():.2f} to {ratios.max():.2f}'
-        lines.append(f'{name:12}{np.median(rates):10.2f}{np.median(ratios):8.2f}{between:>16}{cost:10.2f}{count(preset(base).model).total()/cost:13.2f}')
+        lines.append(
+            f'{name:12}{np.median(rates):10.2f}{np.median(ratios):8.2f}{between:>16}{cost:10.2f}{count(preset(base).model).total() / cost:13.2f}'
+        )
     return '\n'.join(lines)
 
 # %% ../../nbs/8_bench/02_throughput.ipynb #444e6fc3
@@ -83,25 +85,34 @@ class _Seams:
     "When each part of a pass ended."
     def __init__(self, device): self.cuda, self.marks = torch.device(device).type == 'cuda', []
     def mark(self, part=None):
-        if self.cuda: now = torch.cuda.Event(enable_timing=True); now.record()
-        else: now = time.perf_counter()
+        if self.cuda:
+            now = torch.cuda.Event(enable_timing=True)
+            now.record()
+        else:
+            now = time.perf_counter()
         self.marks.append((part, now))
 
     def seconds(self):
         if self.cuda: torch.cuda.synchronize()
         found = {}
-        for (_, begin), (part, end) in zip(self.marks, self.marks[1:]): found[part] = found.get(part, 0.) + (begin.elapsed_time(end)/1000 if self.cuda else end - begin)
+        for (_, begin), (part, end) in zip(self.marks, self.marks[1:]):
+            found[part] = found.get(part, 0.0) + (begin.elapsed_time(end) / 1000 if self.cuda else end - begin)
         return found
 
 def _pass(model, frames, positions, seams): # the model's `forward`, with a mark after each part; in training both branches
     seams.mark()
-    maps, e_G = model.glance(frames); seams.mark('glance (f_G)')
-    learned, _ = model.policy(maps.detach() if model.training else maps); seams.mark('decide (policy)')
+    maps, e_G = model.glance(frames)
+    seams.mark('glance (f_G)')
+    learned, _ = model.policy(maps.detach() if model.training else maps)
+    seams.mark('decide (policy)')
     outputs = []
     for at in (learned, positions) if model.training else (learned,):
-        patches = crop_patches(frames.flatten(0, 1), at.flatten(0, 1), model.config.patch_size); seams.mark('crop')
-        e_L = model.local_encoder(patches)[1].unflatten(0, frames.shape[:2]); seams.mark('look (f_L)')
-        outputs.append(model.classify(e_G, e_L, at)); seams.mark('recognise (f_C, heads)')
+        patches = crop_patches(frames.flatten(0, 1), at.flatten(0, 1), model.config.patch_size)
+        seams.mark('crop')
+        e_L = model.local_encoder(patches)[1].unflatten(0, frames.shape[:2])
+        seams.mark('look (f_L)')
+        outputs.append(model.classify(e_G, e_L, at))
+        seams.mark('recognise (f_C, heads)')
     return tuple(outputs) if model.training else outputs[0]
 
 # %% ../../nbs/8_bench/02_throughput.ipynb #89bd6df7
@@ -115,7 +126,10 @@ def measure_parts(config:ModelConfig,   # one position a frame, patches cut from
     torch.manual_seed(0)
     model = AdaFocus(config).to(device).to(memory_format=torch.channels_last)
     inference, (frames, _) = model.for_inference(), model_inputs(config, batch, device)
-    labels, positions = torch.randint(config.num_classes, (batch,), device=device), torch.rand(batch, config.num_frames, 2, device=device)
+    labels, positions = (
+        torch.randint(config.num_classes, (batch,), device=device),
+        torch.rand(batch, config.num_frames, 2, device=device),
+    )
     def forward():
         seams = _Seams(device)
         with torch.no_grad(), torch.autocast(device, torch.bfloat16): _pass(inference, frames, positions, seams)
@@ -123,7 +137,8 @@ def measure_parts(config:ModelConfig,   # one position a frame, patches cut from
     def training_step():
         seams = _Seams(device)
         with torch.autocast(device, torch.bfloat16): outputs = _pass(model.train(), frames, positions, seams)
-        adafocus_loss(outputs, labels)[0].backward(); seams.mark('backward')
+        adafocus_loss(outputs, labels)[0].backward()
+        seams.mark('backward')
         for p in model.parameters(): p.grad = None
         return seams.seconds()
     found = {}
@@ -136,5 +151,14 @@ def parts_table(found:dict[str,dict[str,float]])->str: # of `measure_parts`; lin
     "Seconds and shares, part by part."
     lines = [f'{"":24}' + ''.join(f'{name:>20}' for name in found)]
     cell = lambda x, whole: f'{x:12.3f} s{100*x/whole:5.0f}%' if x is not None else ''
-    for part in PARTS: lines.append(f'{part:24}' + ''.join(f'{cell(times.get(part), sum(times.values())):>20}' for times in found.values()))
-    return '\n'.join([*lines, f'{"all":24}' + ''.join(f'{cell(sum(times.values()), sum(times.values())):>20}' for times in found.values())])
+    for part in PARTS:
+        lines.append(
+            f'{part:24}' + ''.join(f'{cell(times.get(part), sum(times.values())):>20}' for times in found.values())
+        )
+    return '\n'.join(
+        [
+            *lines,
+            f'{"all":24}'
+            + ''.join(f'{cell(sum(times.values()), sum(times.values())):>20}' for times in found.values()),
+        ]
+    )

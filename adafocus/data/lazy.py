@@ -40,10 +40,16 @@ class LazyFrames:
         c = self.config
         if self.length is not None and all(int(n) in self._there for n in self.numbers[:count]): return
         with open_guarded(self.path, c.decoder, max(c.resize, c.frame_size), self._known, c.decode_timeout) as reader:
-            if self.length is None: self._begin(reader)
-            elif len(reader) != self.length: raise VideoError(f'{self.path}: changed while it was read; it had {self.length} frames, and has {len(reader)}')
+            if self.length is None:
+                self._begin(reader)
+            elif len(reader) != self.length:
+                raise VideoError(
+                    f'{self.path}: changed while it was read; it had {self.length} frames, and has {len(reader)}'
+                )
             missing = [int(n) for n in self.numbers[:count] if int(n) not in self._there]
-            along = [n for last, first in zip(missing, reader.starts(missing)) for n in self.numbers if first <= n <= last]
+            along = [
+                n for last, first in zip(missing, reader.starts(missing)) for n in self.numbers if first <= n <= last
+            ]
             wanted = sorted({int(n) for n in along} - set(self._there))
             frames = self.view.apply(torch.from_numpy(reader.read(wanted)), c.frame_size)
         self._there.update(zip(wanted, frames))
@@ -52,8 +58,13 @@ class LazyFrames:
         c = self.config
         order = frame_order(c.num_frames) if c.reorder else range(c.num_frames)
         numbers = segment_indices(len(reader), c.num_frames, None, c.short)[np.array(order)]
-        self.view, (height, width) = evaluation_view(reader.size, c.resize, c.frame_size), (reader.info.height, reader.info.width)
-        self.shown = (width, height) if (reader.size[0] > reader.size[1]) != (height > width) else (height, width)       # turned by a telephone
+        self.view, (height, width) = (
+            evaluation_view(reader.size, c.resize, c.frame_size),
+            (reader.info.height, reader.info.width),
+        )
+        self.shown = (
+            (width, height) if (reader.size[0] > reader.size[1]) != (height > width) else (height, width)
+        )  # turned by a telephone
         self.numbers, self.length = numbers, len(reader)
 
     def __getitem__(self, k:int)->Tensor: # (S, S, 3) uint8
@@ -62,5 +73,7 @@ class LazyFrames:
 
     def boxes(self, boxes:np.ndarray)->np.ndarray: # (..., 4) in the model's frame -> in the video's own pixels
         "Where boxes of the model's frames lie in the video."
-        source = self.view.source_boxes(np.asarray(boxes).reshape(-1, 4), self.config.frame_size)*np.array([self.shown[1]/self.view.source[1], self.shown[0]/self.view.source[0]]*2)
+        source = self.view.source_boxes(np.asarray(boxes).reshape(-1, 4), self.config.frame_size) * np.array(
+            [self.shown[1] / self.view.source[1], self.shown[0] / self.view.source[0]] * 2
+        )
         return source.reshape(np.shape(boxes)).astype(np.float32)

@@ -31,15 +31,19 @@ class SampleConfig:
     num_frames: int = 16         # T, frames to glance at
     focus_frames: int|None = None # frames to cut patches from, where these are not the same
     frame_size: int = 224        # side of the frames that come out, in pixels
-    resize: int = 256            # what the shorter side becomes in evaluation, before the middle is cut; in training, what it is at most; pixels
+    resize: int = 256  # what the shorter side becomes in evaluation, before the middle is cut; in training, what it is at most; pixels
     augment: bool = True         # training: random multi-scale crops; off: seen as in evaluation
     flip: bool = True            # training: mirror half of the videos
     reorder: bool = True         # process frames middle first; off: in time
     short: str = 'last'          # what a video with too few frames repeats: its last frame or its first
     seed: int = 0
     decoder: str = 'decord'      # one of adafocus.data.video.readers.DECODERS
-    decode_timeout: float = 60.  # seconds that decoding a video may take; 0: without limit, in the loading process itself
-    views_on_device: bool = False # leave crops, resizing and mirroring to `model_inputs`, on the device; off: the loading processes do it
+    decode_timeout: float = (
+        60.0  # seconds that decoding a video may take; 0: without limit, in the loading process itself
+    )
+    views_on_device: bool = (
+        False  # leave crops, resizing and mirroring to `model_inputs`, on the device; off: the loading processes do it
+    )
 
 # %% ../../nbs/2_data/08_loading.ipynb #34df42dc
 def sampled_frames(video:Video,
@@ -53,10 +57,14 @@ def sampled_frames(video:Video,
     if cache and (clip := cache.get(number)) is not None:
         at = pick(len(clip))
         return np.take(clip, at, 0, place((len(at), *clip.shape[1:]))), at
-    shorter = None if video.boxes is not None else max(config.resize, config.frame_size)          # boxes are in the file's own pixels
+    shorter = (
+        None if video.boxes is not None else max(config.resize, config.frame_size)
+    )  # boxes are in the file's own pixels
     with open_guarded(video.path, config.decoder, shorter, video.frames, config.decode_timeout) as reader:
         at = pick(len(reader))
-        if cache and len(reader) <= 4*len(at) and cache.fits(len(reader)*3*reader.size[0]*reader.size[1]):    # long videos are not worth it
+        if (
+            cache and len(reader) <= 4 * len(at) and cache.fits(len(reader) * 3 * reader.size[0] * reader.size[1])
+        ):  # long videos are not worth it
             clip = reader.read(range(len(reader)))
             cache.put(number, clip)
             return np.take(clip, at, 0, place((len(at), *clip.shape[1:]))), at
@@ -72,7 +80,9 @@ class _SampleMaker:
 
     def _pick(self, length, rng):
         "Numbers of the frames to glance at, then of those to look at, in processing order."
-        return np.concatenate([segment_indices(length, len(o), rng if self.training else None, self.config.short)[o] for o in self.orders])
+        return np.concatenate(
+            [segment_indices(length, len(o), rng if self.training else None, self.config.short)[o] for o in self.orders]
+        )
 
     def _fields(self, video, number, frames, view, at, rng):
         "`frame_numbers` and `random_positions` are those of the frames that patches are cut from."
@@ -80,9 +90,15 @@ class _SampleMaker:
         label = labels[rng.integers(len(labels))] if self.training and len(labels) > 1 else labels[0]
         frames = torch.from_numpy(frames)
         if not c.views_on_device: frames = view.apply(frames, c.frame_size)
-        sample = dict(label=torch.tensor(label), number=torch.tensor(number), valid=torch.tensor(True), frames=frames[:c.num_frames],
-                      labels=torch.tensor([*labels, *[-1]*(self.most_labels - len(labels))]), frame_numbers=torch.from_numpy(at[-looks:]),
-                      random_positions=torch.from_numpy(rng.random((looks, 2), dtype=np.float32)))
+        sample = dict(
+            label=torch.tensor(label),
+            number=torch.tensor(number),
+            valid=torch.tensor(True),
+            frames=frames[: c.num_frames],
+            labels=torch.tensor([*labels, *[-1] * (self.most_labels - len(labels))]),
+            frame_numbers=torch.from_numpy(at[-looks:]),
+            random_positions=torch.from_numpy(rng.random((looks, 2), dtype=np.float32)),
+        )
         if c.views_on_device: sample['view'] = view.as_tensor()
         return dict(sample, focus=frames[-looks:]) if len(self.orders) > 1 else sample
 
@@ -100,7 +116,8 @@ class _SampleMaker:
         view = evaluation_view(black.shape[1:3], c.frame_size, c.frame_size)
         sample = self._fields(video, number, black, view, orders, np.random.default_rng(0))
         sample['valid'] = torch.tensor(False)
-        if video.boxes is not None: sample.update(boxes=torch.zeros(looks, 4), visible=torch.zeros(looks, dtype=torch.bool))
+        if video.boxes is not None:
+            sample.update(boxes=torch.zeros(looks, 4), visible=torch.zeros(looks, dtype=torch.bool))
         return sample
 
 # %% ../../nbs/2_data/08_loading.ipynb #afd133ad
@@ -123,10 +140,12 @@ class VideoDataset(_SampleMaker, Dataset):
         rng, failures = np.random.default_rng([self.config.seed, epoch, number]), []
         while len(failures) < 10:
             video = self.videos[number]
-            try: return dict(self._read(video, number, rng), failures=failures)
+            try:
+                return dict(self._read(video, number, rng), failures=failures)
             except VideoError as e:
                 failures.append((str(video.path), str(e)))
-                if isinstance(e, DecoderDied): self._deadly[number] = e                    # this process does not try it again
+                if isinstance(e, DecoderDied):
+                    self._deadly[number] = e  # this process does not try it again
             if not self.training: return dict(self._empty(video, number), failures=failures)
             number = int(rng.integers(len(self.videos)))
         raise VideoError(f'ten videos in a row could not be read, the last one being: {failures[-1][1]}')
@@ -162,15 +181,26 @@ class EpochSampler(Sampler):
         "Give only the keys number `start` to `stop` - 1 of each pass."
         self.part = slice(start, stop)
     def __iter__(self)->Iterator[tuple[int,int]]:
-        numbers = np.random.default_rng([self.seed, self.epoch]).permutation(self.length) if self.shuffle else range(self.length)
+        numbers = (
+            np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
+            if self.shuffle
+            else range(self.length)
+        )
         return iter([(self.epoch, int(n)) for n in numbers[self.part]])
 
 # %% ../../nbs/2_data/08_loading.ipynb #b26e2fd2
 def collate(samples:list[dict])->dict: # tensors with a batch dimension in front, and `failures`
     "Stack samples to a batch. Frames that are still to be cut and resized may differ in size; they become a list."
     uncut = ('frames', 'focus') if 'view' in samples[0] else ()
-    batch = {name: [s[name] for s in samples] if name in uncut else torch.stack([s[name] for s in samples]) for name in samples[0] if name != 'failures'}
-    if get_worker_info(): batch = {name: TensorBytes(x) if isinstance(x, Tensor) and x.numel() < 50_000 else x for name, x in batch.items()}
+    batch = {
+        name: [s[name] for s in samples] if name in uncut else torch.stack([s[name] for s in samples])
+        for name in samples[0]
+        if name != 'failures'
+    }
+    if get_worker_info():
+        batch = {
+            name: TensorBytes(x) if isinstance(x, Tensor) and x.numel() < 50_000 else x for name, x in batch.items()
+        }
     return dict(batch, failures=[f for s in samples for f in s['failures']])
 _SHARED: dict|None = None
 
@@ -188,7 +218,17 @@ def build_loader(videos:Sequence[Video],
     cache, pool = _cache(videos, config.decoder, cache_mb), None
     if config.views_on_device and workers and get_start_method() == 'fork':
         side = max(config.resize, config.frame_size)
-        pool = FramePool(workers, 5*batch_size, (config.num_frames + (config.focus_frames or 0))*3*side*2*side)                       # up to twice as wide as high
-    return DataLoader(VideoDataset(videos, config, training, cache, pool), batch_size, collate_fn=collate, drop_last=training,
-                      sampler=EpochSampler(len(videos), training, config.seed), num_workers=workers, persistent_workers=workers > 0, worker_init_fn=serve_parent,
-                      pin_memory=torch.cuda.is_available())
+        pool = FramePool(
+            workers, 5 * batch_size, (config.num_frames + (config.focus_frames or 0)) * 3 * side * 2 * side
+        )  # up to twice as wide as high
+    return DataLoader(
+        VideoDataset(videos, config, training, cache, pool),
+        batch_size,
+        collate_fn=collate,
+        drop_last=training,
+        sampler=EpochSampler(len(videos), training, config.seed),
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        worker_init_fn=serve_parent,
+        pin_memory=torch.cuda.is_available(),
+    )

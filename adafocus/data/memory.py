@@ -28,7 +28,9 @@ class FrameCache:
         self.entries, self.megabytes = entries, megabytes
         if not megabytes: return
         self._bytes = np.frombuffer(mmap.mmap(-1, megabytes << 20), np.uint8)
-        self._table = np.frombuffer(mmap.mmap(-1, 32*(entries + 1)), np.int64).reshape(-1, 4)   # end, frames, height, width; last: used
+        self._table = np.frombuffer(mmap.mmap(-1, 32 * (entries + 1)), np.int64).reshape(
+            -1, 4
+        )  # end, frames, height, width; last: used
         self._lock = Lock()
 
     def get(self, number:int)->np.ndarray|None: # (F, H, W, 3) uint8, not to be written to; None if it is not kept
@@ -67,7 +69,9 @@ class FramePool:
                 ):
         self.slots, self.size, self.key = slots, size, next(self._keys)
         self._bytes = np.frombuffer(mmap.mmap(-1, workers*slots*size), np.uint8)
-        self._taken = np.frombuffer(mmap.mmap(-1, 2*workers*slots), np.uint8).reshape(-1, 2)           # by slot: two tensors may lie in it
+        self._taken = np.frombuffer(mmap.mmap(-1, 2 * workers * slots), np.uint8).reshape(
+            -1, 2
+        )  # by slot: two tensors may lie in it
         self._all[self.key] = self
 
     def place(self, worker:int, shape:tuple[int,...], first:int)->tuple[np.ndarray, list['Lent']]: # uint8 of that shape, and how to send it
@@ -76,7 +80,11 @@ class FramePool:
         free = np.flatnonzero(~self._taken[worker*self.slots:(worker + 1)*self.slots].any(1))
         if not len(free) or size > self.size: return np.empty(shape, np.uint8), []
         slot = worker*self.slots + int(free[0])
-        lent = [FrameHandle(self.key, slot, part, begin, (count, *shape[1:])) for part, (begin, count) in enumerate(((0, first), (first, rest))) if count]
+        lent = [
+            FrameHandle(self.key, slot, part, begin, (count, *shape[1:]))
+            for part, (begin, count) in enumerate(((0, first), (first, rest)))
+            if count
+        ]
         self._taken[slot, :len(lent)] = 1
         return self._bytes[slot*self.size:slot*self.size + size].reshape(shape), lent
 

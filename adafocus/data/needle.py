@@ -51,8 +51,11 @@ class NeedleConfig:
             raise ValueError(f'size is {self.size}; it must be even and at least {2*TILE} pixels')
         if self.frames < 1: raise ValueError(f'frames is {self.frames}; it must be at least 1')
         if not 1 <= self.val_videos < self.videos:
-            raise ValueError(f'val_share is {self.val_share} of {self.videos} videos; it must leave at least one on either side')
-        if not 0 <= self.max_hidden < 1: raise ValueError(f'max_hidden is {self.max_hidden}; it must be at least 0 and below 1')
+            raise ValueError(
+                f'val_share is {self.val_share} of {self.videos} videos; it must leave at least one on either side'
+            )
+        if not 0 <= self.max_hidden < 1:
+            raise ValueError(f'max_hidden is {self.max_hidden}; it must be at least 0 and below 1')
         if self.task not in ('sign', 'motion'): raise ValueError(f'task is {self.task!r}; it must be sign or motion')
 
     @property
@@ -63,7 +66,9 @@ class NeedleConfig:
 
     def values(self)->dict:
         "What tells this dataset from others."
-        return {name: x for name, x in dict(format=_FORMAT, **asdict(self)).items() if (name, x) != ('task', 'sign')}    # older ones know no task
+        return {
+            name: x for name, x in dict(format=_FORMAT, **asdict(self)).items() if (name, x) != ('task', 'sign')
+        }  # older ones know no task
 
 TILE, MARK = 22, 3     # side of a tile, and of one pixel of a sign, in pixels of the video
 FRAME_RATE = 8
@@ -95,8 +100,11 @@ def draw_tile(marks:np.ndarray,   # (5, 5), True where the tile is dark
     return tile
 
 # %% ../../nbs/2_data/03_needle.ipynb #e2c72802
-MOTIONS = {f'{way}-{often}': (dx*times, dy*times) for way, (dx, dy) in dict(down=(0, 1), left=(-1, 0), right=(1, 0), up=(0, -1)).items()
-           for often, times in (('once', 1), ('twice', 2))}      # how often a dot crosses the tile, to the right and down, in the order of the classes
+MOTIONS = {
+    f'{way}-{often}': (dx * times, dy * times)
+    for way, (dx, dy) in dict(down=(0, 1), left=(-1, 0), right=(1, 0), up=(0, -1)).items()
+    for often, times in (('once', 1), ('twice', 2))
+}  # how often a dot crosses the tile, to the right and down, in the order of the classes
 FIELD, DOT = 16, 8     # sides of the square that the dot moves over, and of the dot, in pixels of the video
 
 def draw_dots(motion:str,         # one of MOTIONS
@@ -119,8 +127,12 @@ def _background(rng, size, frames):
     reach = size + 32
     canvas = np.zeros((reach, reach, 3), np.float32)
     for cells, strength in ((4, 45), (12, 28), (36, 14)):
-        coarse = np.float64(.8)*rng.normal(size=(cells + 1, cells + 1, 3)).astype(np.float32) + rng.normal(size=(cells + 1, cells + 1, 1))
-        at = np.linspace(0, cells - 1e-3, reach); whole = at.astype(int); part = (at - whole).astype(np.float32)
+        coarse = np.float64(0.8) * rng.normal(size=(cells + 1, cells + 1, 3)).astype(np.float32) + rng.normal(
+            size=(cells + 1, cells + 1, 1)
+        )
+        at = np.linspace(0, cells - 1e-3, reach)
+        whole = at.astype(int)
+        part = (at - whole).astype(np.float32)
         rows = coarse[whole]*(1 - part)[:, None, None] + coarse[whole + 1]*part[:, None, None]
         canvas += (strength/1.6)*(rows[:, whole]*(1 - part)[None, :, None] + rows[:, whole + 1]*part[None, :, None])
     canvas += rng.uniform(70, 150, size=3)
@@ -140,7 +152,9 @@ def _visible(rng, frames, max_hidden):
     hidden, visible = int(round(rng.uniform(0, max_hidden)*frames)), np.ones(frames, bool)
     runs = np.array_split(np.arange(frames), max(1, min(4, frames)))
     for run in rng.permutation(len(runs)):
-        take = runs[run][:hidden]; visible[take] = False; hidden -= len(take)
+        take = runs[run][:hidden]
+        visible[take] = False
+        hidden -= len(take)
     return visible
 
 # %% ../../nbs/2_data/03_needle.ipynb #b7486913
@@ -160,7 +174,13 @@ def draw_video(config:NeedleConfig,
     tiles = []
     for _ in range(config.distractors):
         loud = np.roll([rng.uniform(200, 255), rng.uniform(0, 60), rng.uniform(0, 255)], rng.integers(3))
-        tiles.append((draw_tile(rng.random((5, 5)) < .4, loud)[None].repeat(n, 0), _walk(rng, s - TILE, n, 3.), np.ones(n, bool)))
+        tiles.append(
+            (
+                draw_tile(rng.random((5, 5)) < 0.4, loud)[None].repeat(n, 0),
+                _walk(rng, s - TILE, n, 3.0),
+                np.ones(n, bool),
+            )
+        )
     tiles.append((_faces(config, label, rng), path, visible))
     for faces, corners, shown in tiles:
         for f in np.flatnonzero(shown):
@@ -179,7 +199,9 @@ def _write_one(folder, config, number):
     frames, boxes, visible = draw_video(config, label, np.random.default_rng([config.seed, number]))
     path = Path(split)/name/f'{number:06d}.mp4'
     write_video(folder/path, frames, FRAME_RATE)
-    return json.dumps(dict(path=path.as_posix(), split=split, label=name, boxes=boxes.tolist(), visible=visible.tolist()))
+    return json.dumps(
+        dict(path=path.as_posix(), split=split, label=name, boxes=boxes.tolist(), visible=visible.tolist())
+    )
 
 def write_dataset(out:str|Path,            # the folder to make
                   config:NeedleConfig=NeedleConfig(),
@@ -190,7 +212,9 @@ def write_dataset(out:str|Path,            # the folder to make
     out = Path(out)
     if out.exists():
         if is_dataset(out, config): return out
-        raise ValueError(f'{out} exists and is not the needle dataset that was asked for; choose another folder or remove it')
+        raise ValueError(
+            f'{out} exists and is not the needle dataset that was asked for; choose another folder or remove it'
+        )
     out.parent.mkdir(parents=True, exist_ok=True)
     mine = f'.{out.name}.{platform.node()}-'
     for left in out.parent.glob(f'{mine}*.partial'):                  # of processes of this machine that were killed

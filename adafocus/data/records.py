@@ -27,7 +27,9 @@ class Video:
     path: Path                       # a file, or a folder of frames
     labels: tuple[int,...]           # into VideoData.classes, one or more
     frames: int|None = None          # how many truly decode, where that is known
-    boxes: np.ndarray|None = field(default=None, compare=False)    # (F, 4) x0 y0 x1 y1 in pixels, where the truth is known
+    boxes: np.ndarray | None = field(
+        default=None, compare=False
+    )  # (F, 4) x0 y0 x1 y1 in pixels, where the truth is known
     visible: np.ndarray|None = field(default=None, compare=False)  # (F,) bool
 
 @dataclass
@@ -36,12 +38,14 @@ class VideoData:
     classes: list[str]
     train: list[Video]
     val: list[Video]
-    multi_label: bool = False            # a video may have several labels: drawn from in training, scored by mean average precision
+    multi_label: bool = (
+        False  # a video may have several labels: drawn from in training, scored by mean average precision
+    )
     mirror: bool = True              # a mirrored video keeps its label; False where left and right carry meaning
     own_split: bool = True           # False: the split was drawn here
     missing: list[str] = field(default_factory=list)               # paths that the dataset names and that are not there
-    bad: dict[str,str] = field(default_factory=dict)               # why paths are left out that a check found to be unreadable
-    unchecked: int = 0               # videos that are newer than the check, or were not in it; 0 where there was no check
+    bad: dict[str, str] = field(default_factory=dict)  # why paths are left out that a check found to be unreadable
+    unchecked: int = 0  # videos that are newer than the check, or were not in it; 0 where there was no check
 
 # %% ../../nbs/2_data/05_records.ipynb #5dae2314
 @dataclass(frozen=True)
@@ -75,7 +79,11 @@ class DatasetReader:
     def classes(self, entries:list[Entry])->list[str]: # in the order of their numbers
         "The names of the classes: all that occur, by number if all are numbers, else by name."
         names = {label for e in entries for label in e.labels}
-        return sorted(names, key=lambda name: (int(name), name)) if all(re.fullmatch(r'\d{1,18}', n) for n in names) else sorted(names)
+        return (
+            sorted(names, key=lambda name: (int(name), name))
+            if all(re.fullmatch(r'\d{1,18}', n) for n in names)
+            else sorted(names)
+        )
 
     def read(self, val_share:float=.2, # of every class, where the dataset makes no split; 1: all videos, and none to train on
              seed:int=0,               # of that split
@@ -86,23 +94,42 @@ class DatasetReader:
         classes = self.classes(entries)
         number = {name: k for k, name in enumerate(classes)}
         there = [e for e in entries if e.path is not None]
-        if not there: raise ValueError(f'{self.root}: none of the {len(entries)} videos is there; looked for {entries[0].name} and others')
+        if not there:
+            raise ValueError(
+                f'{self.root}: none of the {len(entries)} videos is there; looked for {entries[0].name} and others'
+            )
         by_path = {}
         for other in there:
             one = by_path.setdefault(os.path.abspath(other.path), other)
             if (one.labels, one.split) != (other.labels, other.split):
-                raise ValueError(f'{other.where or self.root}: {other.path} comes twice, first in {one.where or self.root}, with another label or split; it may have one')
+                raise ValueError(
+                    f'{other.where or self.root}: {other.path} comes twice, first in {one.where or self.root}, with another label or split; it may have one'
+                )
         there = [by_path[path] for path in sorted(by_path)]
         splits, own = {e.split for e in there}, any(e.split for e in there)
         if own and None in splits:
             odd = next(e for e in there if e.split is None)
-            raise ValueError(f'{odd.where or self.root}: {odd.name} has no split, others have; it may be train, val or test')
-        if own: parts = {part: [e for e in there if e.split == part] for part in ('train', 'val' if 'val' in splits else 'test')}
-        else: parts = split_by_class(there, val_share, seed)
-        train, val = ([Video(e.path, tuple(dict.fromkeys(number[label] for label in e.labels))) for e in part] for part in parts.values())
-        if not val: raise ValueError(f'{self.root} leaves no video to evaluate on' + ('' if own else '; some class must have at least two'))
+            raise ValueError(
+                f'{odd.where or self.root}: {odd.name} has no split, others have; it may be train, val or test'
+            )
+        if own:
+            parts = {
+                part: [e for e in there if e.split == part] for part in ('train', 'val' if 'val' in splits else 'test')
+            }
+        else:
+            parts = split_by_class(there, val_share, seed)
+        train, val = (
+            [Video(e.path, tuple(dict.fromkeys(number[label] for label in e.labels))) for e in part]
+            for part in parts.values()
+        )
+        if not val:
+            raise ValueError(
+                f'{self.root} leaves no video to evaluate on' + ('' if own else '; some class must have at least two')
+            )
         multi_label = self.multi_label or any(len(v.labels) > 1 for v in train + val)
-        return VideoData(classes, train, val, multi_label, self.mirror, own, [e.name for e in entries if e.path is None])
+        return VideoData(
+            classes, train, val, multi_label, self.mirror, own, [e.name for e in entries if e.path is None]
+        )
 
 # %% ../../nbs/2_data/05_records.ipynb #77e9af18
 def split_by_class(entries:list[Entry], val_share:float, seed:int)->dict[str,list[Entry]]:
@@ -112,8 +139,12 @@ def split_by_class(entries:list[Entry], val_share:float, seed:int)->dict[str,lis
     for e in entries: by_class.setdefault(e.labels[0], []).append(e)
     for name, members in by_class.items():
         count = len(members) if val_share == 1 else min(len(members) - 1, max(1, round(len(members)*val_share)))
-        rank = lambda e: hashlib.sha256('/'.join((str(seed), name, *e.path.parts[-2:])).encode('utf-8', 'surrogateescape')).digest()
-        aside |= {e.path for e in sorted(members, key=rank)[:count]}               # of a video's own: others that come or go do not move it
+        rank = lambda e: hashlib.sha256(
+            '/'.join((str(seed), name, *e.path.parts[-2:])).encode('utf-8', 'surrogateescape')
+        ).digest()
+        aside |= {
+            e.path for e in sorted(members, key=rank)[:count]
+        }  # of a video's own: others that come or go do not move it
     return dict(train=[e for e in entries if e.path not in aside], val=[e for e in entries if e.path in aside])
 
 # %% ../../nbs/2_data/05_records.ipynb #3142f630
@@ -122,12 +153,20 @@ MAX_TEXT = 1 << 30          # bytes of a list or table that are read
 def read_text(path:str|Path)->str:
     "A text file in UTF-8, with or without a byte-order mark. Raises ValueError."
     try:
-        if Path(path).stat().st_size > MAX_TEXT: raise ValueError(f'{path} has {Path(path).stat().st_size >> 20} MB; a list of videos may have {MAX_TEXT >> 20}')
+        if Path(path).stat().st_size > MAX_TEXT:
+            raise ValueError(
+                f'{path} has {Path(path).stat().st_size >> 20} MB; a list of videos may have {MAX_TEXT >> 20}'
+            )
         data = Path(path).read_bytes()
     except OSError as e: raise ValueError(f'{path} cannot be read ({e.strerror})') from None
-    if b'\0' in data: raise ValueError(f'{path}:{data[:data.index(0)].count(10) + 1}: holds a zero byte; it must be text in UTF-8')
-    try: return data.decode('utf-8-sig')
-    except UnicodeDecodeError as e: raise ValueError(f'{path}:{data[:e.start].count(10) + 1}: is not UTF-8; save the file in that encoding') from None
+    if b'\0' in data:
+        raise ValueError(f'{path}:{data[: data.index(0)].count(10) + 1}: holds a zero byte; it must be text in UTF-8')
+    try:
+        return data.decode('utf-8-sig')
+    except UnicodeDecodeError as e:
+        raise ValueError(
+            f'{path}:{data[: e.start].count(10) + 1}: is not UTF-8; save the file in that encoding'
+        ) from None
 
 def text_lines(path:str|Path)->Iterator[tuple[str,str]]: # where, as file:line, and the line without its end
     "The lines of a text file that are not empty."
@@ -139,11 +178,13 @@ def read_json(path:str|Path)->object:
     return _json(read_text(path), str(path))
 
 def _json(text, where):
-    try: return json.loads(text)
+    try:
+        return json.loads(text)
     except json.JSONDecodeError as e:
         at = where if re.search(r':\d+$', where) else f'{where}:{e.lineno}'
         raise ValueError(f'{at}: is not JSON ({e.msg})') from None
-    except (RecursionError, ValueError) as e: raise ValueError(f'{where}: is not JSON of any use ({str(e).split(";")[0]})') from None
+    except (RecursionError, ValueError) as e:
+        raise ValueError(f'{where}: is not JSON of any use ({str(e).split(";")[0]})') from None
 
 # %% ../../nbs/2_data/05_records.ipynb #072bc84c
 def read_table(path:str|Path,      # .csv with a header, or .jsonl with an object a line
@@ -153,9 +194,11 @@ def read_table(path:str|Path,      # .csv with a header, or .jsonl with an objec
     if Path(path).suffix.lower() == '.jsonl': rows = ((where, _json(line, where)) for where, line in text_lines(path))
     else: rows = _csv_rows(path, columns)
     for where, row in rows:
-        if not isinstance(row, dict): raise ValueError(f'{where}: is {str(row)[:60]!r}; it must be an object with {_listed(columns)}')
+        if not isinstance(row, dict):
+            raise ValueError(f'{where}: is {str(row)[:60]!r}; it must be an object with {_listed(columns)}')
         for name, needed in columns.items():
-            if needed and row.get(name) in (None, ''): raise ValueError(f'{where}: has no {name}; there must be {_listed(columns)}')
+            if needed and row.get(name) in (None, ''):
+                raise ValueError(f'{where}: has no {name}; there must be {_listed(columns)}')
         yield where, row
 
 def _csv_rows(path, columns):
@@ -166,18 +209,31 @@ def _csv_rows(path, columns):
             raise ValueError(f'{path}:1: has no column {absent[0]}; the first line must name {_listed(columns)}')
         for row in reader:
             if not any(cell.strip() for cell in row): continue
-            if len(row) > len(header): raise ValueError(f'{path}:{reader.line_num}: has {len(row)} cells, the header {len(header)}; a cell with a comma must be in quotes')
+            if len(row) > len(header):
+                raise ValueError(
+                    f'{path}:{reader.line_num}: has {len(row)} cells, the header {len(header)}; a cell with a comma must be in quotes'
+                )
             yield f'{path}:{reader.line_num}', dict(zip(header, (cell.strip() for cell in row)))
     except csv.Error as e: raise ValueError(f'{path}:{reader.line_num}: is not CSV ({e})') from None
 
 def _listed(columns): return ', '.join(name if needed else f'[{name}]' for name, needed in columns.items())
 
-SPLITS = dict(train='train', training='train', val='val', valid='val', validate='val', validation='val', test='test', testing='test')
+SPLITS = dict(
+    train='train',
+    training='train',
+    val='val',
+    valid='val',
+    validate='val',
+    validation='val',
+    test='test',
+    testing='test',
+)
 
 def split_name(text:str|None, where:str)->str|None:
     "train, val or test, by any of their usual names; None for nothing."
     if text in (None, ''): return None
-    if not isinstance(text, str) or text.lower() not in SPLITS: raise ValueError(f'{where}: split is {str(text)[:60]!r}; it may be {", ".join(SPLITS)}')
+    if not isinstance(text, str) or text.lower() not in SPLITS:
+        raise ValueError(f'{where}: split is {str(text)[:60]!r}; it may be {", ".join(SPLITS)}')
     return SPLITS[text.lower()]
 
 # %% ../../nbs/2_data/05_records.ipynb #ecdf5bf2
@@ -203,8 +259,11 @@ def locate(root:str|Path,
             if suffix.lower() in VIDEO_SUFFIXES:
                 if stem in wanted: found.setdefault(stem, here/item.name)
             elif _is_folder(item):
-                if item.name in wanted: found.setdefault(item.name, here/item.name); any_folder = True
-                else: below.append(here/item.name)
+                if item.name in wanted:
+                    found.setdefault(item.name, here / item.name)
+                    any_folder = True
+                else:
+                    below.append(here / item.name)
         if not any_folder: folders += below
     return found
 
@@ -222,7 +281,18 @@ def paths_in(root:Path, names:list[str])->list[Path|None]: # None: not there
             except (OSError, ValueError): listings[path.parent] = set()
         there = listings[path.parent]
         if path.name not in there:
-            path = next((path.with_name(path.name + suffix) for suffix in sorted(VIDEO_SUFFIXES) if path.name + suffix in there), None) if path.name else None
+            path = (
+                next(
+                    (
+                        path.with_name(path.name + suffix)
+                        for suffix in sorted(VIDEO_SUFFIXES)
+                        if path.name + suffix in there
+                    ),
+                    None,
+                )
+                if path.name
+                else None
+            )
         out.append(path)
     return out
 
@@ -239,14 +309,28 @@ def read_manifest(path:str|Path)->dict[Path,dict]: # by absolute path
     except OSError as e: raise ValueError(f'{path} cannot be read ({e.strerror})') from None
     for number, line in enumerate(data[:data.rfind(b'\n') + 1].splitlines(), 1):
         where = f'{path}:{number}'
-        try: row = _json(line.decode(), where)
-        except UnicodeDecodeError: raise ValueError(f'{where}: is not UTF-8; python -m adafocus.check writes a manifest') from None
-        if not (isinstance(row, dict) and all(type(row.get(name)) in kinds for name, kinds in _MANIFEST.items()) and (row['frames_good'] or 0) >= 0):
+        try:
+            row = _json(line.decode(), where)
+        except UnicodeDecodeError:
+            raise ValueError(f'{where}: is not UTF-8; python -m adafocus.check writes a manifest') from None
+        if not (
+            isinstance(row, dict)
+            and all(type(row.get(name)) in kinds for name, kinds in _MANIFEST.items())
+            and (row['frames_good'] or 0) >= 0
+        ):
             raise ValueError(f'{where}: is not a line of a manifest; python -m adafocus.check writes one')
         found[_absolute(Path(path).parent/row['path'])] = row
     return found
 
-_MANIFEST = dict(path=(str,), error=(str, type(None)), frames_good=(int, type(None)), mode=(str,), decoder=(str,), bytes=(int,), modified=(int,))
+_MANIFEST = dict(
+    path=(str,),
+    error=(str, type(None)),
+    frames_good=(int, type(None)),
+    mode=(str,),
+    decoder=(str,),
+    bytes=(int,),
+    modified=(int,),
+)
 
 def _absolute(path): return Path(os.path.abspath(path))
 
@@ -262,8 +346,12 @@ def apply_manifest(data:VideoData, manifest:dict[Path,dict])->VideoData:
         nonlocal unchecked
         for v in videos:
             row = manifest.get(_absolute(v.path))
-            if row is None or any(row.get(name) != x for name, x in fingerprint(v.path).items()): unchecked += 1; yield v
-            elif row['error'] and not row['frames_good'] or row['frames_good'] == 0: bad[str(v.path)] = row['error'] or 'none of its frames decodes'
-            else: yield replace(v, frames=row.get('frames_good'))
+            if row is None or any(row.get(name) != x for name, x in fingerprint(v.path).items()):
+                unchecked += 1
+                yield v
+            elif row['error'] and not row['frames_good'] or row['frames_good'] == 0:
+                bad[str(v.path)] = row['error'] or 'none of its frames decodes'
+            else:
+                yield replace(v, frames=row.get('frames_good'))
     train, val = list(part(data.train)), list(part(data.val))
     return replace(data, train=train, val=val, bad=bad, unchecked=unchecked)

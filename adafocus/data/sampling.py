@@ -33,6 +33,8 @@ def frame_order(count:int)->list[int]: # a permutation of 0..count-1
         finer = []
         for low, high in gaps:
             middle = (low + high)//2
-            if low < middle < high: order.append(middle); finer += [(low, middle), (middle, high)]
+            if low < middle < high:
+                order.append(middle)
+                finer += [(low, middle), (middle, high)]
         gaps = finer
     return list(dict.fromkeys(order))

@@ -33,16 +33,20 @@ STORES = 'http', 'https', 's3', 'gs', 'hf', 'ais', 'sftp', 'ftps', 'scp'
 
 def _scheme(url): # None: a path; ValueError for one that is not read
     scheme = re.match(r'([a-zA-Z][a-zA-Z0-9+.-]*):', url)
-    if scheme and scheme[1].lower() not in STORES: raise ValueError(f'{url} is not read; it may be a path, or begin with one of {", ".join(STORES)}')
+    if scheme and scheme[1].lower() not in STORES:
+        raise ValueError(f'{url} is not read; it may be a path, or begin with one of {", ".join(STORES)}')
     return scheme and scheme[1].lower()
 
 def shard_urls(spec:str)->list[str]: # as after wds:, with braces as in train-{000000..000031}.tar
     "The paths or addresses that are meant. ValueError for what cannot be one."
-    try: urls = list(braceexpand.braceexpand(spec))
-    except ValueError as e: raise ValueError(f'data is wds:{spec}, whose braces are not as in train-{{000000..000031}}.tar ({e})') from None
+    try:
+        urls = list(braceexpand.braceexpand(spec))
+    except ValueError as e:
+        raise ValueError(f'data is wds:{spec}, whose braces are not as in train-{{000000..000031}}.tar ({e})') from None
     for url in urls:
         _scheme(url)
-        if not url.endswith('.tar'): raise ValueError(f'data is wds:{spec}; {url!r} must be a shard, whose name ends in .tar')
+        if not url.endswith('.tar'):
+            raise ValueError(f'data is wds:{spec}; {url!r} must be a shard, whose name ends in .tar')
     if len(set(urls)) < len(urls): raise ValueError(f'data is wds:{spec}, which names a shard twice')
     return urls
 
@@ -52,11 +56,12 @@ class _Piped:
     def read(self, size=-1):
         if not select.select([self.source], [], [], TIMEOUT)[0]: raise OSError(f'nothing came for {TIMEOUT:g} seconds')
         if found := os.read(self.source, size if size > 0 else 1 << 20): return found
-        self.pipe.close()                                                                  # raises if the program has failed
+        self.pipe.close()  # raises if the program has failed
         return b''
     def close(self):
         self.pipe.proc.kill()
-        self.pipe.stream.close(); self.pipe.proc.wait()
+        self.pipe.stream.close()
+        self.pipe.proc.wait()
     def __enter__(self): return self
     def __exit__(self, *_): self.close()
 
@@ -65,7 +70,8 @@ def open_url(url:str): # a binary file to read from
     scheme = _scheme(url)
     if not scheme: return open(url, 'rb')
     if scheme in ('http', 'https'): return urllib.request.urlopen(url, timeout=TIMEOUT)
-    if scheme == 's3': return _Piped(Pipe(['aws', 's3', 'cp', url, '-'], mode='r'))       # the library has no word for it
+    if scheme == 's3':
+        return _Piped(Pipe(['aws', 's3', 'cp', url, '-'], mode='r'))  # the library has no word for it
     try: return _Piped(wds.gopen(url, 'rb'))
     except ValueError as e: raise OSError(str(e)) from None
 
@@ -93,10 +99,17 @@ def read_samples(url:str,
     with open_url(url) as f, tarfile.open(fileobj=f, mode='r|') as tar:
         for info in tar:
             name = info.name
-            if info.size > _ABSURD: raise tarfile.ReadError(f'{name!r} claims to have {info.size} bytes')      # tarfile would count on beyond the end
+            if info.size > _ABSURD:
+                raise tarfile.ReadError(
+                    f'{name!r} claims to have {info.size} bytes'
+                )  # tarfile would count on beyond the end
             if info.isdir(): continue
-            if not info.isreg() or info.issparse(): tell(f'{url}: {name!r} is no plain file'); continue
-            if name.startswith('/') or '..' in Path(name).parts: tell(f'{url}: {name!r} has a path that leads out'); continue
+            if not info.isreg() or info.issparse():
+                tell(f'{url}: {name!r} is no plain file')
+                continue
+            if name.startswith('/') or '..' in Path(name).parts:
+                tell(f'{url}: {name!r} has a path that leads out')
+                continue
             base, _, suffix = name.rpartition('/')[2].partition('.')
             this = name[:len(name) - len(suffix) - 1] if suffix else name
             if this != key:
@@ -118,12 +131,22 @@ def _sample(key, parts, seen):
         if again: raise ValueError('comes a second time, or in two pieces')
         if 'problem' in parts: raise ValueError(parts['problem'])
         if len(videos) != 1: raise ValueError(f'has {len(videos)} videos; a sample must have one')
-        note = json.loads(parts['json']) if 'json' in parts else dict(label=parts['cls'].decode().strip()) if 'cls' in parts else None
-        if not isinstance(note, dict) or 'label' not in note: raise ValueError('has no label; there must be a json with one, or a cls')
+        note = (
+            json.loads(parts['json'])
+            if 'json' in parts
+            else dict(label=parts['cls'].decode().strip())
+            if 'cls' in parts
+            else None
+        )
+        if not isinstance(note, dict) or 'label' not in note:
+            raise ValueError('has no label; there must be a json with one, or a cls')
         labels = note['label'] if isinstance(note['label'], list) else [note['label']]
-        if not labels or not all(isinstance(x, (str, int)) and not isinstance(x, bool) and x != '' for x in labels): raise ValueError(f'has label {note["label"]!r:.60}; it must be a name, a number, or a list of such')
+        if not labels or not all(isinstance(x, (str, int)) and not isinstance(x, bool) and x != '' for x in labels):
+            raise ValueError(f'has label {note["label"]!r:.60}; it must be a name, a number, or a list of such')
         frames = note.get('frames') if isinstance(note.get('frames'), int) else None
-        return Sample(key, parts[videos[0]], f'.{videos[0]}', tuple(map(str, labels)), split_name(note.get('split'), key), frames)
+        return Sample(
+            key, parts[videos[0]], f'.{videos[0]}', tuple(map(str, labels)), split_name(note.get('split'), key), frames
+        )
     except (ValueError, RecursionError) as e: return Sample(key, problem=' '.join(str(e).split())[:200])
 
 BREAKS = OSError, tarfile.TarError, http.client.HTTPException, EOFError
@@ -136,7 +159,9 @@ def read_again(url:str, tell:Callable[[str],None]=lambda problem: None)->Iterato
         if attempt: time.sleep(WAIT*attempt)
         try:
             for k, sample in enumerate(read_samples(url, tell if not attempt else lambda problem: None)):
-                if k >= given: given += 1; yield sample
+                if k >= given:
+                    given += 1
+                    yield sample
             return
         except BREAKS as e: why = ' '.join(str(e).split())[:200] or type(e).__name__
     raise OSError(f'{url}: could not be read in {TRIES} tries, {given} samples came ({why})')
@@ -160,7 +185,10 @@ class ShardList:
         "Where a video is."
         shard = self.shards[int(np.searchsorted(self._firsts, number, 'right')) - 1]
         return f'{shard.url}, sample {number - shard.first}'
-    def __iter__(self): raise ValueError('videos in shards can only be read in turn, in training and evaluation; for anything else use the folder that they were made of')
+    def __iter__(self):
+        raise ValueError(
+            'videos in shards can only be read in turn, in training and evaluation; for anything else use the folder that they were made of'
+        )
     def __getitem__(self, k): self.__iter__()
 
 _INDEX = dict(classes=list, multi_label=bool, mirror=bool, most_labels=int, shards=list)
@@ -173,8 +201,18 @@ def read_index(path:str)->dict:
     except BREAKS as e: raise ValueError(f'{path} cannot be read ({" ".join(str(e).split())[:120]}); it says what is in the shards; {how}') from None
     try: index = json.loads(text)
     except ValueError: raise ValueError(f'{path} is not JSON; {how}') from None
-    ok = isinstance(index, dict) and index.get('format') == 1 and all(isinstance(index.get(name), kind) for name, kind in _INDEX.items())
-    if not ok or not all(isinstance(s, dict) and isinstance(s.get('name'), str) and s.get('split') in ('train', 'val') and isinstance(s.get('videos'), int) for s in index['shards']):
+    ok = (
+        isinstance(index, dict)
+        and index.get('format') == 1
+        and all(isinstance(index.get(name), kind) for name, kind in _INDEX.items())
+    )
+    if not ok or not all(
+        isinstance(s, dict)
+        and isinstance(s.get('name'), str)
+        and s.get('split') in ('train', 'val')
+        and isinstance(s.get('videos'), int)
+        for s in index['shards']
+    ):
         raise ValueError(f'{path} is not an index of shards; {how}')
     return index
 
@@ -187,8 +225,16 @@ def open_shards(spec:str,                  # as after wds:
     path = str(manifest or base(urls[0]) + 'shards.json')
     index = read_index(path)
     known, named = {s['name']: s for s in index['shards']}, {url.rpartition('/')[2]: url for url in urls}
-    if unknown := [url for name, url in named.items() if name not in known]: raise ValueError(f'{unknown[0]} is not in {path}, which names {len(known)} shards, such as {next(iter(known), "none")}')
-    part = lambda split: [(named.get(name, base(urls[0]) + name), s['videos']) for name, s in known.items() if s['split'] == split and (name in named or split == 'val' and not any(known[n]['split'] == 'val' for n in named))]
+    if unknown := [url for name, url in named.items() if name not in known]:
+        raise ValueError(
+            f'{unknown[0]} is not in {path}, which names {len(known)} shards, such as {next(iter(known), "none")}'
+        )
+    part = lambda split: [
+        (named.get(name, base(urls[0]) + name), s['videos'])
+        for name, s in known.items()
+        if s['split'] == split
+        and (name in named or split == 'val' and not any(known[n]['split'] == 'val' for n in named))
+    ]
     lists = [ShardList(part(split), index['classes'], index['most_labels']) for split in ('train', 'val')]
     if not len(lists[1]): raise ValueError(f'{path} names no shard to evaluate on; one must have the split val')
     return VideoData(index['classes'], *lists, index['multi_label'], index['mirror'])

@@ -29,7 +29,9 @@ class View:
               size:int,            # side of the square that comes out
              )->Tensor:            # (T, size, size, 3) uint8
         "These frames, seen so (bilinear, antialiased)."
-        pixels = _resize(frames.permute(0, 3, 1, 2), self.resized)[..., self.top:self.top + self.height, self.left:self.left + self.width]
+        pixels = _resize(frames.permute(0, 3, 1, 2), self.resized)[
+            ..., self.top : self.top + self.height, self.left : self.left + self.width
+        ]
         pixels = _resize(pixels, (size, size))
         return (TF.horizontal_flip(pixels) if self.flip else pixels).permute(0, 2, 3, 1).contiguous()
 
@@ -59,7 +61,9 @@ class View:
         boxes = np.asarray(boxes, np.float64)
         if self.flip: boxes = np.stack([size - boxes[:, 2], boxes[:, 1], size - boxes[:, 0], boxes[:, 3]], 1)
         zoom = np.array([self.source[1]/self.resized[1], self.source[0]/self.resized[0]]*2)
-        return ((boxes*np.array([self.width/size, self.height/size]*2) + [self.left, self.top]*2)*zoom).astype(np.float32)
+        return (
+            (boxes * np.array([self.width / size, self.height / size] * 2) + [self.left, self.top] * 2) * zoom
+        ).astype(np.float32)
 
 def _resize(pixels, height_width):
     return pixels if pixels.shape[-2:] == tuple(height_width) else TF.resize(pixels, list(height_width), antialias=True)
@@ -70,7 +74,8 @@ def evaluation_view(source:tuple[int,int], # height and width of the frames
                     size:int=224,          # side of the middle square
                    )->View:
     "Resize the shorter side, take the middle square."
-    if size > resize: raise ValueError(f'size is {size}; the square must fit into the shorter side, which becomes {resize}')
+    if size > resize:
+        raise ValueError(f'size is {size}; the square must fit into the shorter side, which becomes {resize}')
     short = min(source)
     h, w = (max(resize, round(side*resize/short)) for side in source)
     return View(tuple(source), (h, w), (w - size)//2, (h - size)//2, size, size)
@@ -96,7 +101,7 @@ def training_view(source:tuple[int,int],     # height and width of the frames
     return View(tuple(source), tuple(source), left, top, w, h, bool(flip and rng.random() < .5))
 
 # %% ../../nbs/2_data/02_transforms.ipynb #08c5243c
-MEAN, STD = (.485, .456, .406), (.229, .224, .225)                  # of ImageNet's pixels, as torchvision's weights expect
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels, as torchvision's weights expect
 
 def normalise(frames:Tensor,                    # (B, T, H, W, 3) uint8
               dtype:torch.dtype=torch.float32,  # of the result
@@ -111,6 +116,7 @@ def model_inputs(batch:dict,                   # of the loader: `frames`, perhap
                 )->tuple[Tensor,Tensor|None]:  # glance and focus as `AdaFocus` takes them
     "The two inputs of the model, normalised; None for the second where patches are cut from the first."
     def one(frames):
-        if 'view' in batch: frames = torch.stack([View.of(view).apply(x, frame_size) for view, x in zip(batch['view'].cpu(), frames)])
+        if 'view' in batch:
+            frames = torch.stack([View.of(view).apply(x, frame_size) for view, x in zip(batch['view'].cpu(), frames)])
         return normalise(frames)
     return one(batch['frames']), one(batch['focus']) if 'focus' in batch else None

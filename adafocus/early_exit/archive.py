@@ -38,8 +38,13 @@ def archive_lines(folder:str|Path, # that holds predictions-*.jsonl
             for number, line in enumerate(file, 1):
                 if not line.endswith(b'\n'): break
                 whole += len(line)
-                try: row = json.loads(line); found[row['path']] = 'error' not in row
-                except (ValueError, KeyError, TypeError): raise ValueError(f'{path}: line {number} is no prediction; delete it, and its video is looked at again') from None
+                try:
+                    row = json.loads(line)
+                    found[row['path']] = 'error' not in row
+                except (ValueError, KeyError, TypeError):
+                    raise ValueError(
+                        f'{path}: line {number} is no prediction; delete it, and its video is looked at again'
+                    ) from None
         if cut and whole < path.stat().st_size: os.truncate(path, whole)
     return found
 
@@ -47,26 +52,36 @@ def archive_lines(folder:str|Path, # that holds predictions-*.jsonl
 def _written_by_nobody(folder, patience=5.): # ValueError if a process of an earlier launch still writes after these seconds
     for path in folder.glob('predictions-*.jsonl'):
         with path.open('a') as file:
-            if not take_lock(file, patience): raise ValueError(f'{path} is still being written by a process of an earlier launch; end it first')
+            if not take_lock(file, patience):
+                raise ValueError(f'{path} is still being written by a process of an earlier launch; end it first')
 
 # %% ../../nbs/5_early_exit/09_archive.ipynb #52bc2094
 def _same_archive(folder, values): # ValueError that names what is different; the first start writes it down
     file, partial = folder/'archive.json', folder/'.archive.json.partial'
     if not file.exists():
-        partial.write_text(json.dumps(values, indent=1), encoding='utf-8'); os.replace(partial, file)
+        partial.write_text(json.dumps(values, indent=1), encoding='utf-8')
+        os.replace(partial, file)
         return
     try:
         before = json.loads(file.read_text(encoding='utf-8'))
         if not isinstance(before, dict): raise ValueError('it holds no mapping')
     except ValueError as e: raise ValueError(f'{file} cannot be read ({e}); choose another folder with --out') from None
     for name, value in values.items():
-        if before.get(name) != value: raise ValueError(f'{folder} was begun with {name} {before.get(name)}, and now it is {value}; choose another folder with --out, or the same {name}')
+        if before.get(name) != value:
+            raise ValueError(
+                f'{folder} was begun with {name} {before.get(name)}, and now it is {value}; choose another folder with --out, or the same {name}'
+            )
 
 def _own_folder(folder): # ValueError for one that holds something else
-    if folder.exists() and not folder.is_dir(): raise ValueError(f'out is {folder}, which is a file; it must be a folder')
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f'out is {folder}, which is a file; it must be a folder')
     folder.mkdir(parents=True, exist_ok=True)
-    if not (folder/'archive.json').exists() and any(p.name not in ('.lock', '.archive.json.partial') for p in folder.iterdir()):
-        raise ValueError(f'out is {folder}, which is not empty and holds no archive.json; it must be a new folder, or one that this command has begun')
+    if not (folder / 'archive.json').exists() and any(
+        p.name not in ('.lock', '.archive.json.partial') for p in folder.iterdir()
+    ):
+        raise ValueError(
+            f'out is {folder}, which is not empty and holds no archive.json; it must be a new folder, or one that this command has begun'
+        )
 
 # %% ../../nbs/5_early_exit/09_archive.ipynb #355d5d58
 def _todo(names, folder): # paths that have no line yet, each once, in the order in which they are named
@@ -74,17 +89,26 @@ def _todo(names, folder): # paths that have no line yet, each once, in the order
     for path in find_videos(names):
         if path is None: time.sleep(.02)                                                   # standard input has none yet
         else: paths.append(os.path.abspath(path))
-    if not paths: raise ValueError('there is no video to look at; name files, folders or patterns, or - to read names from standard input')
+    if not paths:
+        raise ValueError(
+            'there is no video to look at; name files, folders or patterns, or - to read names from standard input'
+        )
     done = archive_lines(folder, cut=True)
     return [path for path in dict.fromkeys(paths) if path not in done]
 
 def _begin(stack, run, names, folder, budget, mixed_precision, **kwargs): # of the main process -> its predictor, and the paths to do
     _own_folder(folder)
-    stack.enter_context(lock_folder(folder, patience=5.))                                   # one that was killed takes a moment to end
+    stack.enter_context(lock_folder(folder, patience=5.0))  # one that was killed takes a moment to end
     predictor = stack.enter_context(Predictor(run, budget, mixed_precision=mixed_precision, **kwargs))
     network = predictor.network
-    values = dict(run=os.path.realpath(run), weights=weights_hash(run), budget=budget, thresholds=[float(t) for t in network.thresholds], criterion=network.criterion,
-                  mixed_precision=mixed_precision or predictor.config.mixed_precision or 'no')
+    values = dict(
+        run=os.path.realpath(run),
+        weights=weights_hash(run),
+        budget=budget,
+        thresholds=[float(t) for t in network.thresholds],
+        criterion=network.criterion,
+        mixed_precision=mixed_precision or predictor.config.mixed_precision or 'no',
+    )
     _written_by_nobody(folder)
     _same_archive(folder, values)
     return predictor, _todo(names, folder)
@@ -92,7 +116,8 @@ def _begin(stack, run, names, folder, budget, mixed_precision, **kwargs): # of t
 def _write(predictor, paths, file, bar): # a line for each
     take_lock(file)
     for found in predictor.each(paths):
-        file.write(json.dumps(found.as_dict(), allow_nan=False) + '\n'); file.flush()
+        file.write(json.dumps(found.as_dict(), allow_nan=False) + '\n')
+        file.flush()
         bar.update()
 
 # %% ../../nbs/5_early_exit/09_archive.ipynb #edda6f96
@@ -110,13 +135,22 @@ def score_archive(run:str|Path,                   # a run's folder
                  )->dict[str,bool]|None:          # of the main process: path of each video that has a line -> whether it could be read
     "Write a line for every video that has none yet; all processes of a launch call it. ValueError for what cannot be, in all of them."
     cpu = device == 'cpu' or not torch.cuda.is_available() or parse_flag_from_env('ACCELERATE_USE_CPU')
-    several = dict(backend='gloo', timeout=timedelta(days=365)) if 'LOCAL_RANK' in os.environ else {}       # they only wait for each other
+    several = (
+        dict(backend='gloo', timeout=timedelta(days=365)) if 'LOCAL_RANK' in os.environ else {}
+    )  # they only wait for each other
     state = PartialState(cpu=cpu, **several)
     if state.device.type == 'cpu': prepare_cpu()
     elif device in (None, 'cuda'): device = str(state.device)
     run, folder, problem, predictor, todo = run_folder(run), Path(out), None, None, []
-    kwargs = dict(budget=budget, thresholds=thresholds, criterion=criterion, batch_size=batch_size, workers=workers or default_workers(),
-                  device=device or 'cpu', mixed_precision=mixed_precision)
+    kwargs = dict(
+        budget=budget,
+        thresholds=thresholds,
+        criterion=criterion,
+        batch_size=batch_size,
+        workers=workers or default_workers(),
+        device=device or 'cpu',
+        mixed_precision=mixed_precision,
+    )
     with ExitStack() as stack:
         if state.is_main_process:
             try: predictor, todo = _begin(stack, run, videos, folder, **kwargs)
@@ -125,7 +159,14 @@ def score_archive(run:str|Path,                   # a run's folder
         if problem: raise ValueError(problem)
         predictor = predictor or stack.enter_context(Predictor(run, **kwargs))
         share, n = todo[state.process_index::state.num_processes], state.num_processes
-        bar = stack.enter_context(tqdm(total=len(share), unit='video', unit_scale=n if n > 1 else False, disable=not (progress and state.is_main_process)))
+        bar = stack.enter_context(
+            tqdm(
+                total=len(share),
+                unit='video',
+                unit_scale=n if n > 1 else False,
+                disable=not (progress and state.is_main_process),
+            )
+        )
         file = stack.enter_context((folder/f'predictions-{state.process_index:05d}.jsonl').open('a', encoding='utf-8'))
         _write(predictor, share, file, bar)
         state.wait_for_everyone()

@@ -49,7 +49,8 @@ def seconds_a_video(predictor:Predictor, videos:list[Video], budgets:list[float|
     list(predictor.use().each(videos[:8]))
     found = []
     for budget in budgets:
-        predictor.use(budget); begin = time.perf_counter()
+        predictor.use(budget)
+        begin = time.perf_counter()
         for _ in predictor.each(videos): pass
         found.append((time.perf_counter() - begin)/len(videos))
     return found
@@ -71,31 +72,51 @@ def evaluate_budgets(run:str|Path,
     if why := why_not_stepwise(model): raise ValueError(f'{run} cannot leave a video early, and has no budgets: {why}')
     costs = count(config.model).per_step()
     budgets = sorted({float(b) for b in budgets}) or even_budgets(costs)
-    if not costs[0] <= budgets[0]: raise ValueError(f'budgets has {budgets[0]:g} GFLOPs a video; it must be at least {costs[0]:.4g}, what the first step costs ({costs[-1]:.4g} is all steps)')
+    if not costs[0] <= budgets[0]:
+        raise ValueError(
+            f'budgets has {budgets[0]:g} GFLOPs a video; it must be at least {costs[0]:.4g}, what the first step costs ({costs[-1]:.4g} is all steps)'
+        )
     with accelerator.local_main_process_first(): data = open_run_data(config)
-    if data.classes != config.classes: raise ValueError(f'{run} was trained on the classes {", ".join(config.classes)}; the data now has {", ".join(data.classes)}')
-    if calibrate_on == 'train' and not data.train: raise ValueError(f'{run} has no training videos to solve thresholds on; --calibrate-on val takes those to evaluate on')
+    if data.classes != config.classes:
+        raise ValueError(
+            f'{run} was trained on the classes {", ".join(config.classes)}; the data now has {", ".join(data.classes)}'
+        )
+    if calibrate_on == 'train' and not data.train:
+        raise ValueError(
+            f'{run} has no training videos to solve thresholds on; --calibrate-on val takes those to evaluate on'
+        )
     model = model.to(accelerator.device)
     def answers(videos, what):
         *found, failures = collect_logits(model, videos, config, accelerator, data.multi_label)
         if accelerator.is_main_process:
             for reason in failures.values(): print(f'left out: {reason}', file=sys.stderr)
         if failures and what == 'val' and not (skip_bad or config.data.skip_bad):
-            raise VideosUnreadable(f'{len(failures)} of {len(videos)} videos to evaluate on could not be read; --skip-bad leaves them out. The first: {next(iter(failures.values()))}')
+            raise VideosUnreadable(
+                f'{len(failures)} of {len(videos)} videos to evaluate on could not be read; --skip-bad leaves them out. The first: {next(iter(failures.values()))}'
+            )
         return found
     logits, labels, numbers = answers(data.val, 'val')
-    if calibrate_on == 'val': known, words = (logits, labels), f'{len(logits)} validation videos; the scores below are cross-validated'
+    if calibrate_on == 'val':
+        known, words = (logits, labels), f'{len(logits)} validation videos; the scores below are cross-validated'
     else:
         chosen = np.sort(np.random.default_rng(config.seed).permutation(len(data.train))[:most])
         known = answers([data.train[k] for k in chosen], 'train')[:2]
         words = f'{len(known[0])} training videos'
-    if not accelerator.is_main_process: accelerator.wait_for_everyone(); return None, {}
+    if not accelerator.is_main_process:
+        accelerator.wait_for_everyone()
+        return None, {}
     exits = solve_exits(run, *known, costs, budgets, words, method, criterion)
     save_exits(run, exits)
-    steps = cross_fitted(logits, labels, costs, budgets, method, criterion, config.seed) if calibrate_on == 'val' else None
-    curve = exit_curve(logits, labels, costs, exits.plans, count(config.model).per_step(asked=False), seed=config.seed, steps=steps)
+    steps = (
+        cross_fitted(logits, labels, costs, budgets, method, criterion, config.seed) if calibrate_on == 'val' else None
+    )
+    curve = exit_curve(
+        logits, labels, costs, exits.plans, count(config.model).per_step(asked=False), seed=config.seed, steps=steps
+    )
     seconds = _timed(run, accelerator, [data.val[n] for n in numbers], timed, budgets)
-    found = _report(curve, exits, seconds, config, data) | dict(budget_stops=_budget_stops(exits, logits, labels, costs, budgets, config.seed, calibrate_on == 'val'))
+    found = _report(curve, exits, seconds, config, data) | dict(
+        budget_stops=_budget_stops(exits, logits, labels, costs, budgets, config.seed, calibrate_on == 'val')
+    )
     (Path(run)/'budgets.json').write_text(json.dumps(found, indent=1), encoding='utf-8')
     accelerator.wait_for_everyone()
     return curve, found
@@ -103,38 +124,89 @@ def evaluate_budgets(run:str|Path,
 def _timed(run, accelerator, videos, timed, budgets):
     if not timed: return [None]*(len(budgets) + 1)
     some = [videos[k] for k in np.unique(np.linspace(0, len(videos) - 1, min(timed, len(videos))).astype(int))]
-    with Predictor(run, device=str(accelerator.device), mixed_precision=accelerator.mixed_precision) as predictor: return seconds_a_video(predictor, some, [*budgets, None])
+    with Predictor(run, device=str(accelerator.device), mixed_precision=accelerator.mixed_precision) as predictor:
+        return seconds_a_video(predictor, some, [*budgets, None])
 
 # %% ../../nbs/5_early_exit/10_budgets.ipynb #ee8f630e
 def _budget_stops(exits, logits, labels, costs, budgets, seed, crossed, stops=24):
-    if exits.method == 'geometric': budgets = sorted({*budgets, *(float(f'{b:.4g}') for b in np.geomspace(costs[0]*1.02, costs[-1]*.98, stops))})
+    if exits.method == 'geometric':
+        budgets = sorted(
+            {*budgets, *(float(f'{b:.4g}') for b in np.geomspace(costs[0] * 1.02, costs[-1] * 0.98, stops))}
+        )
     budgets = [b for b in budgets if b < costs[-1]]
     if not budgets: return []
     plans = [exits.plan(b) for b in budgets]
     steps = cross_fitted(logits, labels, costs, budgets, exits.method, exits.criterion, seed) if crossed else None
     curve = exit_curve(logits, labels, costs, plans, samples=20, seed=seed, steps=steps)
-    return [dict(budget=p.budget, thresholds=p.thresholds, gflops=round(float(curve.cost[m]), 6), score=round(float(curve.score[m]), 6), random=round(float(curve.random[m]), 6),
-                 left=[round(float(x), 6) for x in np.bincount(curve.steps[m], minlength=len(costs))/len(curve.steps[m])]) for m, p in enumerate(plans)]
+    return [
+        dict(
+            budget=p.budget,
+            thresholds=p.thresholds,
+            gflops=round(float(curve.cost[m]), 6),
+            score=round(float(curve.score[m]), 6),
+            random=round(float(curve.random[m]), 6),
+            left=[round(float(x), 6) for x in np.bincount(curve.steps[m], minlength=len(costs)) / len(curve.steps[m])],
+        )
+        for m, p in enumerate(plans)
+    ]
 
 # %% ../../nbs/5_early_exit/10_budgets.ipynb #4439fdac
 def _report(curve, exits, seconds, config, data):
     number = lambda x: round(float(x), 6)
-    rows = [dict(budget=p.budget, expected_gflops=number(p.cost), expected=number(p.score), gflops=number(curve.cost[m]), gflops_band=[number(x) for x in curve.cost_band[m]],
-                 score=number(curve.score[m]), band=[number(x) for x in curve.band[m]], random=number(curve.random[m]), frames=number(curve.steps[m].mean() + 1),
-                 fixed=number(np.interp(curve.cost[m], curve.fixed_cost, curve.fixed)), left=[number(x) for x in np.bincount(curve.steps[m], minlength=len(exits.costs))/len(curve.steps[m])],
-                 seconds=seconds[m]) for m, p in enumerate(exits.plans)]
-    whole = dict(gflops=number(exits.costs[-1]), score=number(curve.fixed[-1]), frames=len(exits.costs), seconds=seconds[-1])
+    rows = [
+        dict(
+            budget=p.budget,
+            expected_gflops=number(p.cost),
+            expected=number(p.score),
+            gflops=number(curve.cost[m]),
+            gflops_band=[number(x) for x in curve.cost_band[m]],
+            score=number(curve.score[m]),
+            band=[number(x) for x in curve.band[m]],
+            random=number(curve.random[m]),
+            frames=number(curve.steps[m].mean() + 1),
+            fixed=number(np.interp(curve.cost[m], curve.fixed_cost, curve.fixed)),
+            left=[number(x) for x in np.bincount(curve.steps[m], minlength=len(exits.costs)) / len(curve.steps[m])],
+            seconds=seconds[m],
+        )
+        for m, p in enumerate(exits.plans)
+    ]
+    whole = dict(
+        gflops=number(exits.costs[-1]), score=number(curve.fixed[-1]), frames=len(exits.costs), seconds=seconds[-1]
+    )
     spec = config.data.data
-    return dict(metric=curve.metric, videos=curve.steps.shape[1], solved_on=exits.solved_on, method=exits.method, criterion=exits.criterion, dataset=kind_of_data(spec)[0] if spec else 'needle',
-                multi_label=data.multi_label, budgets=rows, all_frames=whole, fixed=[[number(c), number(s)] for c, s in zip(curve.fixed_cost, curve.fixed)])
+    return dict(
+        metric=curve.metric,
+        videos=curve.steps.shape[1],
+        solved_on=exits.solved_on,
+        method=exits.method,
+        criterion=exits.criterion,
+        dataset=kind_of_data(spec)[0] if spec else 'needle',
+        multi_label=data.multi_label,
+        budgets=rows,
+        all_frames=whole,
+        fixed=[[number(c), number(s)] for c, s in zip(curve.fixed_cost, curve.fixed)],
+    )
 
 def budget_table(found:dict)->str: # what `evaluate_budgets` gives; lines to print
     "Budgets, what they cost and what they bring. Scores in percent."
     clock = found['all_frames']['seconds'] is not None
-    lines = [f'{found["metric"].replace("acc", "Acc")} in % [95 % of bootstrap samples], {found["videos"]} videos; thresholds solved on {found["solved_on"]}, {found["method"]}, {found["criterion"]}',
-             f'{"":10}{"expected":>18}{"here":>40}{"same cost":>20}', f'{"budget":>10}{"GFLOPs":>10}{"score":>8}{"GFLOPs":>10}{"frames":>8}{"score":>8}{"":14}{"random":>10}{"fixed":>8}' + f'{"s a video":>12}'*clock]
+    lines = [
+        f'{found["metric"].replace("acc", "Acc")} in % [95 % of bootstrap samples], {found["videos"]} videos; thresholds solved on {found["solved_on"]}, {found["method"]}, {found["criterion"]}',
+        f'{"":10}{"expected":>18}{"here":>40}{"same cost":>20}',
+        f'{"budget":>10}{"GFLOPs":>10}{"score":>8}{"GFLOPs":>10}{"frames":>8}{"score":>8}{"":14}{"random":>10}{"fixed":>8}'
+        + f'{"s a video":>12}' * clock,
+    ]
     for r in found['budgets']:
         low, high = (100*x for x in r['band'])
-        lines.append(f'{r["budget"]:10.4g}{r["expected_gflops"]:10.4g}{100*r["expected"]:8.1f}{r["gflops"]:10.4g}{r["frames"]:8.1f}{100*r["score"]:8.1f} [{low:5.1f},{high:5.1f}]{100*r["random"]:10.1f}{100*r["fixed"]:8.1f}' + (f'{r["seconds"]:12.4f}' if clock else ''))
+        lines.append(
+            f'{r["budget"]:10.4g}{r["expected_gflops"]:10.4g}{100 * r["expected"]:8.1f}{r["gflops"]:10.4g}{r["frames"]:8.1f}{100 * r["score"]:8.1f} [{low:5.1f},{high:5.1f}]{100 * r["random"]:10.1f}{100 * r["fixed"]:8.1f}'
+            + (f'{r["seconds"]:12.4f}' if clock else '')
+        )
     w = found['all_frames']
-    return '\n'.join(lines + [f'{"all frames":>10}{"":18}{w["gflops"]:10.4g}{w["frames"]:8.1f}{100*w["score"]:8.1f}{"":32}' + (f'{w["seconds"]:12.4f}' if clock else '')])
+    return '\n'.join(
+        lines
+        + [
+            f'{"all frames":>10}{"":18}{w["gflops"]:10.4g}{w["frames"]:8.1f}{100 * w["score"]:8.1f}{"":32}'
+            + (f'{w["seconds"]:12.4f}' if clock else '')
+        ]
+    )

@@ -42,16 +42,33 @@ def exit_curve(found:Tensor,             # logits (N, T, K), or confidences (N, 
                steps:np.ndarray|None=None, # (M, N): exits that were decided otherwise, as in cross-validation; None: by the plans
               )->ExitCurve:
     "What plans cost and bring on these videos, with random exit and fixed length for comparison (Figure 9)."
-    costs, worth, rng, n = _check_exits(found, labels, costs), ExitScore(found, labels), np.random.default_rng(seed), len(found)
+    costs, worth, rng, n = (
+        _check_exits(found, labels, costs),
+        ExitScore(found, labels),
+        np.random.default_rng(seed),
+        len(found),
+    )
     samples = samples or (1000 if not worth.multi_label else 200 if found[:, 0].numel() < 2e6 else 50)
     parts = 5 if worth.multi_label else 20                                                     # drawings of random exit
-    counts = rng.multinomial(n, np.full(n, 1/n), samples).astype(np.float64)               # (S, N): how often each video was drawn
+    counts = rng.multinomial(n, np.full(n, 1 / n), samples).astype(np.float64)  # (S, N): how often each video was drawn
     steps = np.array([p.steps(found).numpy() for p in plans]) if steps is None else steps
     drawn = [[rng.permutation(left) for _ in range(parts)] for left in steps]
-    parts = np.array_split(counts, parts)                                                  # bootstrap samples, some for each drawing
+    parts = np.array_split(counts, parts)  # bootstrap samples, some for each drawing
     at = [np.full(n, t) for t in range(len(costs))]
     bands = lambda exits: np.array([_band(worth.resampled(left, counts)) for left in exits])
-    return ExitCurve(worth.metric, np.array([p.budget for p in plans]), steps, costs[steps].mean(1), np.array([_band(counts @ costs[left]/n) for left in steps]),
-                     np.array([worth(left) for left in steps]), bands(steps), np.array([np.mean([worth(left) for left in some]) for some in drawn]),
-                     np.array([_band(np.concatenate([worth.resampled(left, part) for left, part in zip(some, parts)])) for some in drawn]),
-                     costs if fixed_costs is None else np.asarray(fixed_costs), np.array([worth(left) for left in at]), bands(at))
+    return ExitCurve(
+        worth.metric,
+        np.array([p.budget for p in plans]),
+        steps,
+        costs[steps].mean(1),
+        np.array([_band(counts @ costs[left] / n) for left in steps]),
+        np.array([worth(left) for left in steps]),
+        bands(steps),
+        np.array([np.mean([worth(left) for left in some]) for some in drawn]),
+        np.array(
+            [_band(np.concatenate([worth.resampled(left, part) for left, part in zip(some, parts)])) for some in drawn]
+        ),
+        costs if fixed_costs is None else np.asarray(fixed_costs),
+        np.array([worth(left) for left in at]),
+        bands(at),
+    )

@@ -28,15 +28,20 @@ class _Rule:
     def use(self, budget:float|None=None, thresholds:list[float]|None=None, criterion:str='softmax')->None:
         "Other thresholds; neither: all frames. What was there stays where they cannot be."
         plan = None
-        if budget is not None and thresholds is not None: raise ValueError(f'budget is {budget} and thresholds is given too; it can be one of them')
-        if self.no_early_exit_reason and (budget is not None or thresholds is not None): raise ValueError(f'{self.run} cannot leave a video early: {self.no_early_exit_reason}')
+        if budget is not None and thresholds is not None:
+            raise ValueError(f'budget is {budget} and thresholds is given too; it can be one of them')
+        if self.no_early_exit_reason and (budget is not None or thresholds is not None):
+            raise ValueError(f'{self.run} cannot leave a video early: {self.no_early_exit_reason}')
         if budget is not None:
             self._exits = self._exits or load_exits(self.run)
-            plan = self._exits.plan(float(budget)); thresholds, criterion = plan.thresholds, self._exits.criterion
-        confidence(torch.zeros(1, 1), criterion)                                           # ValueError for one that is not known
+            plan = self._exits.plan(float(budget))
+            thresholds, criterion = plan.thresholds, self._exits.criterion
+        confidence(torch.zeros(1, 1), criterion)  # ValueError for one that is not known
         thresholds = np.full(len(self.costs), NEVER) if thresholds is None else np.asarray(thresholds, np.float64)
         if thresholds.shape != self.costs.shape or np.isnan(thresholds).any():
-            raise ValueError(f'thresholds is of shape {thresholds.shape}; there must be {len(self.costs)} numbers, one for each step, the last of which does not count')
+            raise ValueError(
+                f'thresholds is of shape {thresholds.shape}; there must be {len(self.costs)} numbers, one for each step, the last of which does not count'
+            )
         self.thresholds, self.criterion, self.plan = thresholds, criterion, plan
 
 # %% ../../nbs/5_early_exit/06_network.ipynb #2407bb0c
@@ -52,7 +57,10 @@ class EarlyExitModel(_Rule):
                 ):
         model, self.config = load_run(run)
         self.run, self.classes, m = str(run), self.config.classes, self.config.model
-        kinds, wanted = dict(no=None, bf16=torch.bfloat16, fp16=torch.float16), mixed_precision or self.config.mixed_precision or 'no'
+        kinds, wanted = (
+            dict(no=None, bf16=torch.bfloat16, fp16=torch.float16),
+            mixed_precision or self.config.mixed_precision or 'no',
+        )
         if wanted not in kinds: raise ValueError(f'mixed_precision is {wanted!r}; it may be {", ".join(kinds)}')
         self.precision = kinds[wanted]
         try:
@@ -84,7 +92,11 @@ class EarlyExitModel(_Rule):
         with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
             out = self.model(*(x if x is None else normalise(x.to(self.device)) for x in (glance, focus)))
         logits = out.logits[:, -1:]
-        return logits.softmax(-1).cpu().numpy(), confidence(logits, self.criterion).cpu().numpy(), out.positions.cpu().numpy()
+        return (
+            logits.softmax(-1).cpu().numpy(),
+            confidence(logits, self.criterion).cpu().numpy(),
+            out.positions.cpu().numpy(),
+        )
 
     def boxes(self, positions:np.ndarray)->np.ndarray: # (t, 2) -> (t, 4) x0 y0 x1 y1 in the model's frame
         "Where patches lie."

@@ -53,9 +53,21 @@ class Prediction:
     def as_dict(self)->dict:
         "Plain values, as the command line writes them."
         plain = lambda x, digits: np.round(np.asarray(x, np.float64), digits).tolist()
-        return dict(path=self.path, label=self.label, index=self.index, confidence=plain(self.confidence, 6), frames=self.frames, gflops=round(self.gflops, 6),
-                    threshold=self.threshold, top=[[name, round(p, 6)] for name, p in self.top()], frame_numbers=self.numbers.tolist(),
-                    positions=plain(self.positions, 6), boxes=plain(self.boxes, 2), confidences=plain(self.confidences, 6), probabilities=plain(self.probabilities, 5))
+        return dict(
+            path=self.path,
+            label=self.label,
+            index=self.index,
+            confidence=plain(self.confidence, 6),
+            frames=self.frames,
+            gflops=round(self.gflops, 6),
+            threshold=self.threshold,
+            top=[[name, round(p, 6)] for name, p in self.top()],
+            frame_numbers=self.numbers.tolist(),
+            positions=plain(self.positions, 6),
+            boxes=plain(self.boxes, 2),
+            confidences=plain(self.confidences, 6),
+            probabilities=plain(self.probabilities, 5),
+        )
 
 @dataclass
 class Failed:
@@ -70,9 +82,12 @@ class _Watched:
     def __init__(self, number, video, network, samples):
         path, known = (video.path, video.frames) if isinstance(video, Video) else (video, None)
         self.number, self.path, self.network, self.error, self.have = number, path, network, None, 0
-        self.frames, more = LazyFrames(path, samples, known), samples.focus_frames if network.no_early_exit_reason else None
+        self.frames, more = (
+            LazyFrames(path, samples, known),
+            samples.focus_frames if network.no_early_exit_reason else None,
+        )
         self.focus = LazyFrames(path, replace(samples, num_frames=more), known) if more else None
-        self.state, self.seen = network.zeros, []                                          # seen: probabilities, confidence, position after each frame
+        self.state, self.seen = network.zeros, []  # seen: probabilities, confidence, position after each frame
 
     def read(self, count)->'_Watched': # at least the first `count` frames; what goes wrong is noted
         try:
@@ -86,17 +101,40 @@ class _Watched:
         if self.error: return Failed(str(self.path), self.error)
         probabilities, confidences, positions = (np.concatenate(x) for x in zip(*self.seen))
         frames = self.focus or self.frames
-        return _prediction(self.network, str(self.path), frames.numbers[:len(positions)], positions, frames.boxes(self.network.boxes(positions)), probabilities, confidences)
+        return _prediction(
+            self.network,
+            str(self.path),
+            frames.numbers[: len(positions)],
+            positions,
+            frames.boxes(self.network.boxes(positions)),
+            probabilities,
+            confidences,
+        )
 
 def _prediction(network, path, numbers, positions, boxes, probabilities, confidences):
     index, reached = int(probabilities[-1].argmax()), network.thresholds[len(numbers) - 1] if network.steps else NEVER
-    return Prediction(path, network.classes[index], index, float(confidences[-1]), len(numbers), float(network.costs[len(numbers) - 1] if network.steps else network.costs[-1]),
-                      float(reached) if -NEVER < reached <= confidences[-1] else None, network.classes, np.array(numbers), positions, boxes, probabilities, confidences)
+    return Prediction(
+        path,
+        network.classes[index],
+        index,
+        float(confidences[-1]),
+        len(numbers),
+        float(network.costs[len(numbers) - 1] if network.steps else network.costs[-1]),
+        float(reached) if -NEVER < reached <= confidences[-1] else None,
+        network.classes,
+        np.array(numbers),
+        positions,
+        boxes,
+        probabilities,
+        confidences,
+    )
 
 def _advance(network, videos): # -> pairs of a video and whether it is to be left, after one more step of each
     stack = lambda frames: torch.stack([torch.stack([f[k] for k in range(f.config.num_frames)]) for f in frames])
     if network.steps:
-        *found, stops, state = network.step(torch.stack([v.frames[len(v.seen)] for v in videos]), StepState.join([v.state for v in videos]))
+        *found, stops, state = network.step(
+            torch.stack([v.frames[len(v.seen)] for v in videos]), StepState.join([v.state for v in videos])
+        )
         found = [x[:, None] for x in found]
         for video, after in zip(videos, state.split()): video.state = after
     else: found, stops = network.whole(stack([v.frames for v in videos]), stack([v.focus for v in videos]) if videos[0].focus else None), [True]*len(videos)
@@ -108,7 +146,14 @@ _END = object()
 
 def _together(network, samples, pool, batch_size, videos): # -> (number, result) as they are ready
     "Twice as many videos as fit a batch are under way, so that those with a frame to look at fill it."
-    coming, numbers, path, decoding, ready, most = iter(videos), itertools.count(), None, set(), deque(), network.config.model.num_frames
+    coming, numbers, path, decoding, ready, most = (
+        iter(videos),
+        itertools.count(),
+        None,
+        set(),
+        deque(),
+        network.config.model.num_frames,
+    )
     try:
         while True:
             while len(decoding) + len(ready) < 2*batch_size and (path := next(coming, _END)) not in (None, _END):
@@ -117,7 +162,9 @@ def _together(network, samples, pool, batch_size, videos): # -> (number, result)
                 if path is _END: return
                 time.sleep(.02)                                                                     # none is there yet
             if len(ready) < batch_size and decoding:
-                finished, decoding = wait(decoding, .05 if ready else None, FIRST_COMPLETED)       # a slow file holds up nobody for long
+                finished, decoding = wait(
+                    decoding, 0.05 if ready else None, FIRST_COMPLETED
+                )  # a slow file holds up nobody for long
                 for video in (f.result() for f in finished):
                     if video.error: yield video.number, video.result()
                     else: ready.append(video)
@@ -147,7 +194,7 @@ class Predictor(ModelHubMixin):
         if batch_size < 1: raise ValueError(f'batch_size is {batch_size}; it must be at least 1')
         self.config, self.classes, self.batch_size = self.network.config, self.network.classes, batch_size
         self.workers, self._samples, self._pool = workers or min(8, usable_cores()), self.config.samples(), None
-        self._hub_mixin_config = None                                                      # save_model writes what is needed
+        self._hub_mixin_config = None  # save_model writes what is needed
 
     @property
     def plan(self)->ExitPlan|None: return self.network.plan            # of the budget, if there is one
@@ -171,7 +218,9 @@ class Predictor(ModelHubMixin):
         done, out = {}, 0
         for number, result in _together(self.network, self._samples, self._pool, self.batch_size, videos):
             done[number] = result
-            while out in done: yield done.pop(out); out += 1
+            while out in done:
+                yield done.pop(out)
+                out += 1
 
     def close(self)->None:
         "End the threads that decode."
@@ -185,6 +234,13 @@ class Predictor(ModelHubMixin):
     @classmethod
     def _from_pretrained(cls, *, model_id, revision=None, cache_dir=None, force_download=False, local_files_only=False, token=None, **kwargs):
         if not Path(model_id).is_dir():
-            model_id = snapshot_download(model_id, revision=revision, cache_dir=cache_dir, force_download=force_download,
-                                         local_files_only=local_files_only, token=token, allow_patterns=list(MODEL_FILES))
+            model_id = snapshot_download(
+                model_id,
+                revision=revision,
+                cache_dir=cache_dir,
+                force_download=force_download,
+                local_files_only=local_files_only,
+                token=token,
+                allow_patterns=list(MODEL_FILES),
+            )
         return cls(model_id, **kwargs)

@@ -57,7 +57,9 @@ def solve_thresholds(found:Tensor,          # logits (N, T, K), or confidences (
     if method not in METHODS: raise ValueError(f'method is {method!r}; it may be {" or ".join(METHODS)}')
     costs = _check_exits(found, labels, costs)
     if not (math.isfinite(budget) and budget >= costs[0]*(1 - 1e-9)):
-        raise ValueError(f'budget is {budget:g} GFLOPs a video; it must be at least {costs[0]:.4g}, what the first step costs ({costs[-1]:.4g} is all steps)')
+        raise ValueError(
+            f'budget is {budget:g} GFLOPs a video; it must be at least {costs[0]:.4g}, what the first step costs ({costs[-1]:.4g} is all steps)'
+        )
     odds = _log_odds(_confidences(found, criterion).numpy(), criterion)
     levels, worth = merge_ties(odds), None if labels is None else ExitScore(found, labels)
     if budget >= costs[-1]: thresholds, q = np.full(len(costs), NEVER), None
@@ -66,9 +68,21 @@ def solve_thresholds(found:Tensor,          # logits (N, T, K), or confidences (
         if worth is None: raise ValueError('method is search, which looks for what is right; it needs labels')
         thresholds, q = _search(levels, worth, costs, budget, thresholds), None
     left = exit_steps(torch.from_numpy(levels), torch.from_numpy(thresholds)).numpy()
-    settled = [_from_log_odds(x, criterion) if abs(x) < NEVER else float(NEVER) for x in midpoints(odds, thresholds)[:-1]]
-    return ExitPlan(float(budget), settled + [-NEVER], float(costs[left].mean()), (np.bincount(left, minlength=len(costs))/len(left)).tolist(),
-                    None if worth is None else worth(left), worth.metric if worth else 'accuracy', criterion, method, len(left), q)
+    settled = [
+        _from_log_odds(x, criterion) if abs(x) < NEVER else float(NEVER) for x in midpoints(odds, thresholds)[:-1]
+    ]
+    return ExitPlan(
+        float(budget),
+        settled + [-NEVER],
+        float(costs[left].mean()),
+        (np.bincount(left, minlength=len(costs)) / len(left)).tolist(),
+        None if worth is None else worth(left),
+        worth.metric if worth else 'accuracy',
+        criterion,
+        method,
+        len(left),
+        q,
+    )
 
 # %% ../../nbs/5_early_exit/02_solver.ipynb #325eec94
 def _exits(levels, thresholds): return exit_steps(torch.from_numpy(levels), torch.from_numpy(thresholds)).numpy()
@@ -81,18 +95,24 @@ def _improve(levels, each, costs, thresholds, price=None, budget=None, rounds=20
         before = thresholds.copy()
         for t in range(steps - 2, -1, -1):
             there = np.flatnonzero((levels[:, :t] < thresholds[:t]).all(1))
-            without = thresholds.copy(); without[:t + 1] = NEVER
+            without = thresholds.copy()
+            without[:t + 1] = NEVER
             later = _exits(levels, without)
             order = there[np.argsort(-levels[there, t], kind='stable')]
             gain = np.concatenate([[0], np.cumsum(each[order, t] - each[order, later[order]])])
             spent = np.concatenate([[0], np.cumsum(costs[t] - costs[later[order]])])
             values = levels[order, t]
-            whole = np.concatenate([[True], np.append(values[1:] != values[:-1], True)]) if len(order) else np.array([True])
-            if budget is None: worth = gain - price*spent
+            whole = (
+                np.concatenate([[True], np.append(values[1:] != values[:-1], True)]) if len(order) else np.array([True])
+            )
+            if budget is None:
+                worth = gain - price * spent
             else:
                 gone = np.setdiff1d(np.arange(n), there, assume_unique=True)
-                rest = costs[_exits(levels[gone], thresholds)].sum() if len(gone) else 0.
-                worth = np.where(rest + costs[later[there]].sum() + spent <= budget*n*(1 + 1e-12), gain - 1e-9*spent, -np.inf)
+                rest = costs[_exits(levels[gone], thresholds)].sum() if len(gone) else 0.0
+                worth = np.where(
+                    rest + costs[later[there]].sum() + spent <= budget * n * (1 + 1e-12), gain - 1e-9 * spent, -np.inf
+                )
             best = int(np.argmax(np.where(whole, worth, -np.inf)))
             if worth[best] > -np.inf: thresholds[t] = values[best - 1] if best else NEVER
         if (thresholds == before).all(): break
@@ -102,11 +122,21 @@ def _search(levels, worth, costs, budget, geometric):
     "Thresholds within the budget, at least as good on these videos as the geometric ones."
     cost = lambda thresholds: costs[_exits(levels, thresholds)].mean()
     found, low, high = [geometric], 0., 1e3/costs[0]
-    for _ in range(40):                                                                    # the price of a GFLOP that fits the budget
+    for _ in range(40):  # the price of a GFLOP that fits the budget
         price = (low + high)/2 if low else high*1e-3 if high > 1e-6 else 1e-6
         thresholds = _improve(levels, worth.each, costs, geometric, price)
-        if cost(thresholds) <= budget: high = price; found.append(thresholds)
-        else: low = price
+        if cost(thresholds) <= budget:
+            high = price
+            found.append(thresholds)
+        else:
+            low = price
         if low and high/low < 1.02: break
-    candidates = [geometric] + [_improve(levels, worth.each, costs, x, budget=budget) for x in (geometric, found[-1])] + found[-3:]
-    return max((x for x in candidates if cost(x) <= budget*(1 + 1e-12)), key=lambda x: (round(worth(_exits(levels, x)), 12), -cost(x)))
+    candidates = (
+        [geometric]
+        + [_improve(levels, worth.each, costs, x, budget=budget) for x in (geometric, found[-1])]
+        + found[-3:]
+    )
+    return max(
+        (x for x in candidates if cost(x) <= budget * (1 + 1e-12)),
+        key=lambda x: (round(worth(_exits(levels, x)), 12), -cost(x)),
+    )

@@ -18,8 +18,10 @@ from ..method.model import AdaFocus
 def why_not_stepwise(model:AdaFocus)->str|None: # a clause that says why; None: it can
     "Can this model predict frame by frame, without frames that come later?"
     c = model.config
-    if not hasattr(model.classifier, 'step') or model.classifier.per_video: return f'its classifier, {c.classifier}, makes one prediction for a whole video'
-    if getattr(model.policy, 'waits', model.policy.per_video): return f'its policy, {c.policy}, needs all glances before it answers'
+    if not hasattr(model.classifier, 'step') or model.classifier.per_video:
+        return f'its classifier, {c.classifier}, makes one prediction for a whole video'
+    if getattr(model.policy, 'waits', model.policy.per_video):
+        return f'its policy, {c.policy}, needs all glances before it answers'
 
 # %% ../../nbs/5_early_exit/04_stepwise.ipynb #7011112e
 def _over(fn, *states): # `fn` of the tensors that correspond in policy states: tensors, or nested tuples of them, or None
@@ -36,12 +38,19 @@ class StepState:
 
     def split(self)->list['StepState']: # B
         "One for each video."
-        return [StepState([step], _over(lambda x: x[:, k:k + 1], self.policy), self.pooled[k:k + 1]) for k, step in enumerate(self.steps)]
+        return [
+            StepState([step], _over(lambda x: x[:, k : k + 1], self.policy), self.pooled[k : k + 1])
+            for k, step in enumerate(self.steps)
+        ]
 
     @classmethod
     def join(cls, states:list['StepState'])->'StepState':
         "Videos put together to a batch."
-        return cls([step for s in states for step in s.steps], _over(lambda *x: torch.cat(x, 1), *(s.policy for s in states)), torch.cat([s.pooled for s in states]))
+        return cls(
+            [step for s in states for step in s.steps],
+            _over(lambda *x: torch.cat(x, 1), *(s.policy for s in states)),
+            torch.cat([s.pooled for s in states]),
+        )
 
 # %% ../../nbs/5_early_exit/04_stepwise.ipynb #6a0c103c
 class Step(NamedTuple):
@@ -71,10 +80,15 @@ class Stepwise:
                 )->Step:
         "Eq. 1 to 4 for one frame of each video. ValueError where a video has had all its frames."
         m, most = self.model, self.config.num_frames
-        if max(state.steps) >= most: raise ValueError(f'a video has had {max(state.steps)} frames; this model has heads for {most}')
+        if max(state.steps) >= most:
+            raise ValueError(f'a video has had {max(state.steps)} frames; this model has heads for {most}')
         maps, e_G = m.glance(frames[:, None])
         positions, policy = m.policy(maps, state.policy)
         e_L = m.look(frames[:, None], positions)
         e_G = e_G[:, 0] if m.config.feature_reuse else None
         logits, pooled = m.classifier.step(e_G, e_L[:, 0], state.pooled, state.steps)
-        return Step(logits if logits.dtype == torch.float64 else logits.float(), positions[:, 0], StepState([s + 1 for s in state.steps], policy, pooled))
+        return Step(
+            logits if logits.dtype == torch.float64 else logits.float(),
+            positions[:, 0],
+            StepState([s + 1 for s in state.steps], policy, pooled),
+        )

@@ -36,12 +36,16 @@ class RunExits:
     method: str                  # of `solve_thresholds`
     costs: list[float]           # (T,) GFLOPs when a video is left after each step
     plans: list[ExitPlan] = field(default_factory=list)
-    found: Tensor|None = None    # of those videos: confidences (N, T), or logits (N, T, K) where a video may have several labels
+    found: Tensor | None = (
+        None  # of those videos: confidences (N, T), or logits (N, T, K) where a video may have several labels
+    )
     labels: Tensor|None = None   # bool (N, T): right after each step; or (N, L) padded with -1
 
     def plan(self, budget:float)->ExitPlan: # GFLOPs a video
         "The thresholds for a budget: those that were saved, or new ones. ValueError for one that cannot be met."
-        return next((p for p in self.plans if p.budget == budget), None) or solve_thresholds(self.found, np.array(self.costs), budget, self.labels, self.method, self.criterion)
+        return next((p for p in self.plans if p.budget == budget), None) or solve_thresholds(
+            self.found, np.array(self.costs), budget, self.labels, self.method, self.criterion
+        )
 
 def solve_exits(run:str|Path,      # whose weights these are
                 logits:Tensor,     # (N, T, K)
@@ -55,7 +59,16 @@ def solve_exits(run:str|Path,      # whose weights these are
     "Thresholds for some budgets. ValueError for one that cannot be met."
     if labels.ndim == 2: found = logits.float()
     else: found, labels = confidence(logits, criterion), logits.argmax(-1) == labels[:, None]
-    exits = RunExits(weights_hash(run), solved_on, len(logits), criterion, method, [float(c) for c in costs], found=found, labels=labels)
+    exits = RunExits(
+        weights_hash(run),
+        solved_on,
+        len(logits),
+        criterion,
+        method,
+        [float(c) for c in costs],
+        found=found,
+        labels=labels,
+    )
     exits.plans = [exits.plan(float(b)) for b in sorted(set(budgets))]
     return exits
 
@@ -64,8 +77,13 @@ def save_exits(run:str|Path, exits:RunExits)->None:
     "Write both files, each all of it or nothing; exit.json last."
     run = Path(run)
     plain = {name: x for name, x in asdict(exits).items() if name not in ('found', 'labels')}
-    save_file(dict(found=exits.found.contiguous(), labels=exits.labels.contiguous()), run/'.exit_calibration.partial', dict(weights=exits.weights))
-    mask = os.umask(0); os.umask(mask)
+    save_file(
+        dict(found=exits.found.contiguous(), labels=exits.labels.contiguous()),
+        run / '.exit_calibration.partial',
+        dict(weights=exits.weights),
+    )
+    mask = os.umask(0)
+    os.umask(mask)
     (run/'.exit_calibration.partial').chmod(0o666 & ~mask)
     (run/'.exit.partial').write_text(json.dumps(plain, indent=1), encoding='utf-8')
     os.replace(run/'.exit_calibration.partial', run/'exit_calibration.safetensors')
@@ -75,15 +93,23 @@ def load_exits(run:str|Path)->RunExits:
     "Read both files. ValueError that names the file where one is missing, damaged, or for other weights."
     run = Path(run)
     for name in ('exit.json', 'exit_calibration.safetensors'):
-        if not (run/name).is_file(): raise ValueError(f'{run} holds no {name}, which has the thresholds for budgets; {_HOW.format(run=run)}')
+        if not (run / name).is_file():
+            raise ValueError(f'{run} holds no {name}, which has the thresholds for budgets; {_HOW.format(run=run)}')
     try:
         plain = json.loads((run/'exit.json').read_text(encoding='utf-8'))
         exits = RunExits(**{**plain, 'plans': [ExitPlan(**p) for p in plain['plans']]})
         steps = len(exits.costs)
-        if not all(len(p.thresholds) == len(p.left) == steps and all(isinstance(x, float) for x in p.thresholds) for p in exits.plans): raise ValueError(f'thresholds of a plan are not {steps} numbers')
+        if not all(
+            len(p.thresholds) == len(p.left) == steps and all(isinstance(x, float) for x in p.thresholds)
+            for p in exits.plans
+        ):
+            raise ValueError(f'thresholds of a plan are not {steps} numbers')
         tensors = load_file(run/'exit_calibration.safetensors')
         exits.found, exits.labels = tensors['found'], tensors['labels']
         if exits.found.shape[1] != steps: raise ValueError('exit_calibration.safetensors has other steps')
     except Exception as e: raise ValueError(f'{run/"exit.json"} cannot be used ({" ".join(str(e).split())[:200]}); {_HOW.format(run=run)} anew') from None
-    if exits.weights != weights_hash(run): raise ValueError(f'{run/"exit.json"} is for other weights than those in model.safetensors; {_HOW.format(run=run)} anew')
+    if exits.weights != weights_hash(run):
+        raise ValueError(
+            f'{run / "exit.json"} is for other weights than those in model.safetensors; {_HOW.format(run=run)} anew'
+        )
     return exits

@@ -47,10 +47,24 @@ class Stream:
         "One more frame. ValueError where it is none, or all frames that the model has predictions for have been pushed."
         network, d, size = self.network, self.config.samples(), self.config.model.frame_size
         frame = torch.as_tensor(frame)
-        if frame.ndim != 3 or frame.shape[-1] != 3 or frame.dtype != torch.uint8: raise ValueError(f'frame is {frame.dtype} of shape {tuple(frame.shape)}; it must be uint8 (H, W, 3)')
-        if (had := self._state.steps[0]) == len(network.costs): raise ValueError(f'{had} frames have been pushed, as many as this model has predictions for; reset begins a new video')
+        if frame.ndim != 3 or frame.shape[-1] != 3 or frame.dtype != torch.uint8:
+            raise ValueError(f'frame is {frame.dtype} of shape {tuple(frame.shape)}; it must be uint8 (H, W, 3)')
+        if (had := self._state.steps[0]) == len(network.costs):
+            raise ValueError(
+                f'{had} frames have been pushed, as many as this model has predictions for; reset begins a new video'
+            )
         view = evaluation_view(tuple(frame.shape[:2]), d.resize, d.frame_size)
-        (probabilities,), (sure,), (position,), (stop,), self._state = network.step(view.apply(frame[None], size), self._state)
+        (probabilities,), (sure,), (position,), (stop,), self._state = network.step(
+            view.apply(frame[None], size), self._state
+        )
         self.final = self.final or stop
-        return StreamStep(self.classes[int(probabilities.argmax())], float(sure), self.final, had + 1, float(network.costs[had]),
-                          view.source_boxes(network.boxes(position[None]), size)[0], position, probabilities)
+        return StreamStep(
+            self.classes[int(probabilities.argmax())],
+            float(sure),
+            self.final,
+            had + 1,
+            float(network.costs[had]),
+            view.source_boxes(network.boxes(position[None]), size)[0],
+            position,
+            probabilities,
+        )

@@ -33,7 +33,9 @@ def exit_steps(confidences:Tensor, # (N, T), of `confidence`, after each step
     """At which step each video is left: the first whose confidence is at least that step's threshold (section 3.4). ValueError
     where there is not one threshold for each step."""
     if confidences.ndim != 2 or thresholds.shape != confidences.shape[1:]:
-        raise ValueError(f'thresholds has shape {tuple(thresholds.shape)} for confidences of {tuple(confidences.shape)}; there must be one for each step')
+        raise ValueError(
+            f'thresholds has shape {tuple(thresholds.shape)} for confidences of {tuple(confidences.shape)}; there must be one for each step'
+        )
     sure = confidences >= thresholds
     sure[:, -1] = True
     return sure.int().argmax(1)                                                  # of equals the first
@@ -49,7 +51,9 @@ def geometric_thresholds(confidences:Tensor, # (N, T)
     shares = torch.softmax(math.log(q)*torch.arange(1, steps + 1, dtype=torch.float64), 0)
     there, thresholds = torch.ones(n, dtype=torch.bool), torch.full((steps,), NEVER, dtype=torch.float64)
     for t in range(steps - 1):
-        leave = min(int(n*float(shares[t]) + 1e-9), int(there.sum()))                     # fewer than the share, where equals left before
+        leave = min(
+            int(n * float(shares[t]) + 1e-9), int(there.sum())
+        )  # fewer than the share, where equals left before
         if leave:
             thresholds[t] = confidences[there, t].topk(leave).values[-1]
             there &= confidences[:, t] < thresholds[t]
@@ -71,7 +75,9 @@ def merge_ties(odds):
     for t in range(odds.shape[1]):
         order = np.argsort(odds[:, t])
         values = odds[order, t]
-        first = np.maximum.accumulate(np.where(np.diff(values, prepend=-np.inf) > MARGIN*(1 + np.abs(values)), np.arange(len(values)), 0))
+        first = np.maximum.accumulate(
+            np.where(np.diff(values, prepend=-np.inf) > MARGIN * (1 + np.abs(values)), np.arange(len(values)), 0)
+        )
         out[order, t] = values[first]
     return out
 
@@ -93,7 +99,9 @@ class ExitPlan:
     thresholds: list[float] # T; at least 1e8 where nobody leaves; the last one does not count
     cost: float             # GFLOPs a video, on the videos that they were found with
     left: list[float]       # T: the share of those videos that leaves at each step
-    score: float|None = None # accuracy, or mean average precision, on them, in 0..1; None where their labels were not given
+    score: float | None = (
+        None  # accuracy, or mean average precision, on them, in 0..1; None where their labels were not given
+    )
     metric: str = 'accuracy' # or mAP
     criterion: str = 'softmax'
     method: str = 'geometric'
@@ -114,7 +122,9 @@ class ExitScore:
         self.metric = 'mAP' if self.multi_label else 'accuracy'
         if self.multi_label:
             true = found.double().softmax(-1).gather(-1, labels.clamp(min=0)[:, None].expand(-1, found.shape[1], -1))
-            self.each = ((true*(labels >= 0)[:, None]).sum(-1)).numpy()           # how much of the truth is seen: what a search climbs first
+            self.each = (
+                (true * (labels >= 0)[:, None]).sum(-1)
+            ).numpy()  # how much of the truth is seen: what a search climbs first
         else: self.each = (labels if labels.ndim == 2 else found.argmax(-1) == labels[:, None]).double().numpy()
 
     def __call__(self, left)->float: # exits (N,)
@@ -127,10 +137,11 @@ class ExitScore:
         scores = self.found[np.arange(n), left].double().softmax(-1).numpy()
         order = np.argsort(-scores, 0, kind='stable')                                      # (N, K)
         truth = np.zeros_like(scores)
-        for k in range(self.labels.shape[1]): truth[np.flatnonzero(self.labels[:, k] >= 0), self.labels[:, k][self.labels[:, k] >= 0]] = 1
+        for k in range(self.labels.shape[1]):
+            truth[np.flatnonzero(self.labels[:, k] >= 0), self.labels[:, k][self.labels[:, k] >= 0]] = 1
         truth, out = np.take_along_axis(truth, order, 0), []
         for w in counts:
-            w = w[order]                                                                   # each class's videos in order of score
+            w = w[order]  # each class's videos in order of score
             hits = w*truth
             total = hits.sum(0)
             precision = hits.cumsum(0)/np.maximum(w.cumsum(0), 1)
@@ -139,12 +150,24 @@ class ExitScore:
 
 def _check_exits(found, labels, costs):
     n, t = found.shape[:2]
-    if found.ndim not in (2, 3) or not n: raise ValueError(f'found has shape {tuple(found.shape)}; it must be logits (N, T, K) or confidences (N, T) of at least one video')
+    if found.ndim not in (2, 3) or not n:
+        raise ValueError(
+            f'found has shape {tuple(found.shape)}; it must be logits (N, T, K) or confidences (N, T) of at least one video'
+        )
     if not torch.isfinite(found).all(): raise ValueError('found holds numbers that are not finite')
     costs = np.asarray(costs, np.float64)
-    if costs.shape != (t,) or not (np.diff(costs) > 0).all() or costs[0] <= 0: raise ValueError(f'costs is {np.array2string(costs, precision=2, threshold=8)}; it must be {t} rising numbers, one for each step')
+    if costs.shape != (t,) or not (np.diff(costs) > 0).all() or costs[0] <= 0:
+        raise ValueError(
+            f'costs is {np.array2string(costs, precision=2, threshold=8)}; it must be {t} rising numbers, one for each step'
+        )
     if labels is not None:
         if labels.dtype == torch.bool and labels.shape == (n, t): return costs
-        if found.ndim == 2: raise ValueError('labels is given with confidences, which do not tell classes; give logits, or bool (N, T): right after each step')
-        if len(labels) != n or labels.dtype == torch.bool: raise ValueError(f'labels has shape {tuple(labels.shape)} for {n} videos; it must be (N,), or (N, L) padded with -1')
+        if found.ndim == 2:
+            raise ValueError(
+                'labels is given with confidences, which do not tell classes; give logits, or bool (N, T): right after each step'
+            )
+        if len(labels) != n or labels.dtype == torch.bool:
+            raise ValueError(
+                f'labels has shape {tuple(labels.shape)} for {n} videos; it must be (N,), or (N, L) padded with -1'
+            )
     return costs

@@ -32,26 +32,56 @@ from ..trainer.signals import Stopped, StopSignals, follow_launcher
 def config_for_results(config:Config)->dict:
     "A configuration as plain values without paths."
     d = config.data
-    kept = asdict(replace(config, out=None, init=None, data=replace(d, data=kind_of_data(d.data)[0] if d.data else None, manifest=None)))
-    return {name: x for name, x in kept.items() if name not in ('out', 'init', 'classes')} | dict(classes=len(config.classes))
+    kept = asdict(
+        replace(
+            config,
+            out=None,
+            init=None,
+            data=replace(d, data=kind_of_data(d.data)[0] if d.data else None, manifest=None),
+        )
+    )
+    return {name: x for name, x in kept.items() if name not in ('out', 'init', 'classes')} | dict(
+        classes=len(config.classes)
+    )
 
 # %% ../../nbs/9_experiments/04_experiments.ipynb #9ab3c890
 def _epoch(line): # what of an epoch's line helps to see how a run went
     score = line['val'].get('mAP', line['val']['accuracy'])
-    return {name: round(float(x), 4) for name, x in dict(first=score[0], score=score[-1], **{k: v for k, v in line['val'].items() if k.endswith('_inside')}, **{f'train_{k}': v for k, v in line['train'].items()}).items()}
+    return {
+        name: round(float(x), 4)
+        for name, x in dict(
+            first=score[0],
+            score=score[-1],
+            **{k: v for k, v in line['val'].items() if k.endswith('_inside')},
+            **{f'train_{k}': v for k, v in line['train'].items()},
+        ).items()
+    }
 
 def _note_run(bench, seed, name, path):
     run, lines = bench.folder(name, seed), bench.lines(name, seed)
     known = {k: x for k, x in read_lines(run/'environment.jsonl')[-1].items() if k not in ('command',)}
-    write_line(path, dict(kind='run', run=name, seed=seed, scale=bench.scale.name, train_seconds=round(sum(x['train_seconds'] for x in lines), 3),
-                          val_seconds=round(sum(x['val_seconds'] for x in lines), 3), epochs=[_epoch(x) for x in lines], config=config_for_results(load_config(run/'config.yaml')), environment=known))
+    write_line(
+        path,
+        dict(
+            kind='run',
+            run=name,
+            seed=seed,
+            scale=bench.scale.name,
+            train_seconds=round(sum(x['train_seconds'] for x in lines), 3),
+            val_seconds=round(sum(x['val_seconds'] for x in lines), 3),
+            epochs=[_epoch(x) for x in lines],
+            config=config_for_results(load_config(run / 'config.yaml')),
+            environment=known,
+        ),
+    )
 
 # %% ../../nbs/9_experiments/04_experiments.ipynb #f1153dd5
 def run_experiments(names:list[str], bench:Workbench, seeds:int=3, remeasure:bool=False)->Path: # the results file
     "Train what is missing, measure what has not been measured. What `train` and `evaluate` raise; nothing done is lost."
     path, runs, begin = bench.out/'results.jsonl', needed(bench.scale, names), time.monotonic()
     bench.out.mkdir(parents=True, exist_ok=True)
-    if bench.accelerator.is_main_process: keep_lines(path, lambda line: True)               # half a line, where the last time was cut off, goes
+    if bench.accelerator.is_main_process:
+        keep_lines(path, lambda line: True)  # half a line, where the last time was cut off, goes
     bench.accelerator.wait_for_everyone()
     with shared_frames():
         for seed in range(seeds): _run_seed(names, runs, bench, seed, path, remeasure, begin)
@@ -68,13 +98,22 @@ def plan_hash(scale:Scale, experiment:str)->str: # hexadecimal
 def _run_seed(names, runs, bench, seed, path, remeasure, begin):
     main, lines = bench.accelerator.is_main_process, read_lines(path)
     plans = {name: plan_hash(bench.scale, name) for name in names}
-    known = {('run', x['run']) if x['kind'] == 'run' else ('result', x['experiment'], x['plan']) for x in lines if x['seed'] == seed}
-    bench.accelerator.wait_for_everyone()                                                   # before the main process writes
+    known = {
+        ('run', x['run']) if x['kind'] == 'run' else ('result', x['experiment'], x['plan'])
+        for x in lines
+        if x['seed'] == seed
+    }
+    bench.accelerator.wait_for_everyone()  # before the main process writes
     left = [name for name in names if remeasure or ('result', name, plans[name]) not in known]
     wanted = {p.name for p in needed(bench.scale, left)}
     for k, planned in enumerate(runs):
-        if planned.name not in wanted: continue                                             # all that it is for has been measured
-        if main and not bench.finished(planned.name, seed): print(f'\nseed {seed}, run {k + 1} of {len(runs)}: {planned.name}   ({(time.monotonic() - begin)/60:.0f} min so far)', flush=True)
+        if planned.name not in wanted:
+            continue  # all that it is for has been measured
+        if main and not bench.finished(planned.name, seed):
+            print(
+                f'\nseed {seed}, run {k + 1} of {len(runs)}: {planned.name}   ({(time.monotonic() - begin) / 60:.0f} min so far)',
+                flush=True,
+            )
         reinitialised = not bench.finished(planned.name, seed)
         bench.train(planned, seed)
         if main and (reinitialised or ('run', planned.name) not in known): _note_run(bench, seed, planned.name, path)
@@ -82,8 +121,22 @@ def _run_seed(names, runs, bench, seed, path, remeasure, begin):
         if main: print(f'seed {seed}: measuring {name}', flush=True)
         start = time.monotonic()
         rows = list(MEASURES[name](bench, seed))
-        if main: write_line(path, dict(kind='result', experiment=name, seed=seed, plan=plans[name], scale=bench.scale.name, seconds=round(time.monotonic() - start, 1), environment=environment(bench.accelerator) | dict(command=None), rows=rows))
-    if main and bench.finished('clips', seed) and ('run', 'clips') not in known: _note_run(bench, seed, 'clips', path)     # trained while measuring
+        if main:
+            write_line(
+                path,
+                dict(
+                    kind='result',
+                    experiment=name,
+                    seed=seed,
+                    plan=plans[name],
+                    scale=bench.scale.name,
+                    seconds=round(time.monotonic() - start, 1),
+                    environment=environment(bench.accelerator) | dict(command=None),
+                    rows=rows,
+                ),
+            )
+    if main and bench.finished('clips', seed) and ('run', 'clips') not in known:
+        _note_run(bench, seed, 'clips', path)  # trained while measuring
     bench.forget()
 
 # %% ../../nbs/9_experiments/04_experiments.ipynb #b1732271
@@ -114,13 +167,29 @@ class Options:
 def _begin(options, accelerator, stop):
     if options.scale not in SCALES: raise ValueError(f'scale is {options.scale!r}; it may be {", ".join(SCALES)}')
     if options.seeds < 1: raise ValueError(f'seeds is {options.seeds}; it must be at least 1')
-    scale, names = SCALES[options.scale](), list(EXPERIMENTS) if options.names == ('all',) else list(dict.fromkeys(options.names))
-    bench = Workbench(scale, options.out/scale.name, dict(looks=options.data, motion=options.motion_data, clips=options.clips), options.machine, accelerator, stop)
+    scale, names = (
+        SCALES[options.scale](),
+        list(EXPERIMENTS) if options.names == ('all',) else list(dict.fromkeys(options.names)),
+    )
+    bench = Workbench(
+        scale,
+        options.out / scale.name,
+        dict(looks=options.data, motion=options.motion_data, clips=options.clips),
+        options.machine,
+        accelerator,
+        stop,
+    )
     runs = needed(scale, names)
     if not names: raise ValueError(f'no experiment is named; it may be all, {", ".join(EXPERIMENTS)}')
     if options.dry_run:
-        for p in runs: accelerator.print(f'{p.name:34} {p.task:7} {p.config.model.num_frames} frames, P = {p.config.model.patch_size}, {p.config.train.epochs} epochs, {p.config.train.stage}' + (f', after {p.after}' if p.after else ''))
-        return accelerator.print(f'{len(runs)} runs for each of {options.seeds} seeds, in {bench.out}; {sum(bench.finished(p.name, s) for p in runs for s in range(options.seeds))} are there')
+        for p in runs:
+            accelerator.print(
+                f'{p.name:34} {p.task:7} {p.config.model.num_frames} frames, P = {p.config.model.patch_size}, {p.config.train.epochs} epochs, {p.config.train.stage}'
+                + (f', after {p.after}' if p.after else '')
+            )
+        return accelerator.print(
+            f'{len(runs)} runs for each of {options.seeds} seeds, in {bench.out}; {sum(bench.finished(p.name, s) for p in runs for s in range(options.seeds))} are there'
+        )
     for task in {p.task for p in runs}: scale.data(task, bench.given)                       # said now, not after hours
     if accelerator.device.type == 'cpu': prepare_cpu()
     path = run_experiments(names, bench, options.seeds, options.remeasure)
@@ -134,12 +203,15 @@ def main(args:list[str]|None=None)->None:
         follow_launcher()
         try:
             with stop.interruptible():
-                options = tyro.cli(Options, args=args, prog='python -m adafocus.experiments', config=(tyro.conf.FlagConversionOff,))
+                options = tyro.cli(
+                    Options, args=args, prog='python -m adafocus.experiments', config=(tyro.conf.FlagConversionOff,)
+                )
                 accelerator = Accelerator(mixed_precision=options.machine.mixed_precision)
                 _begin(options, accelerator, stop)
                 accelerator.end_training()
         except (Stopped, KeyboardInterrupt) as e:
-            if accelerator is None or accelerator.is_main_process: print('adafocus.experiments: stopped; the same command goes on from there', file=sys.stderr)
+            if accelerator is None or accelerator.is_main_process:
+                print('adafocus.experiments: stopped; the same command goes on from there', file=sys.stderr)
             end_children()
             raise SystemExit(e.status if isinstance(e, Stopped) else 130)
         except Exception as e: end_failed(e, accelerator, 'adafocus.experiments')

@@ -34,7 +34,8 @@ class Claim:
     here: Callable[[Results],str]         # what was found, in words
     frames: int = 1                       # a video must have, for it to be tried
 
-def _gain(values, unit=' points', factor=100): return f'{factor*values.mean():+.1f} ± {factor*values.std(ddof=1) if len(values) > 1 else 0:.1f}{unit}'
+def _gain(values, unit=' points', factor=100):
+    return f'{factor*values.mean():+.1f} ± {factor*values.std(ddof=1) if len(values) > 1 else 0:.1f}{unit}'
 
 # %% ../../nbs/9_experiments/06_claims.ipynb #8fd21efe
 def _ablation_claims():
@@ -42,67 +43,216 @@ def _ablation_claims():
     pairs = [*zip(names, names[1:]), (names[0], names[-1])]
     for before, after in pairs:
         d = lambda r, a=after, b=before: r.values('ablation', variant=a) - r.values('ablation', variant=b)
-        text = 'All of them together help' if before == names[0] and after == names[-1] else f'{after[2:].capitalize()} helps'
-        yield Claim('Table 6', text, f'{PAPER["ablation"][after] - PAPER["ablation"][before]:+.1f} points', 'ablation', d, lambda r, d=d: _gain(d(r)))
+        text = (
+            'All of them together help'
+            if before == names[0] and after == names[-1]
+            else f'{after[2:].capitalize()} helps'
+        )
+        yield Claim(
+            'Table 6',
+            text,
+            f'{PAPER["ablation"][after] - PAPER["ablation"][before]:+.1f} points',
+            'ablation',
+            d,
+            lambda r, d=d: _gain(d(r)),
+        )
 
 def _policy_claims():
     for k, t in enumerate(STEPS):
-        def d(r, t=t): return r.values('policies', variant='learned', step=t - 1) - np.max([r.values('policies', variant=v, step=t - 1) for v in ('random', 'central', 'gaussian')], 0)
+        def d(r, t=t):
+            return r.values('policies', variant='learned', step=t - 1) - np.max(
+                [r.values('policies', variant=v, step=t - 1) for v in ('random', 'central', 'gaussian')], 0
+            )
         gain = PAPER['policies']['learned'][k] - max(PAPER['policies'][v][k] for v in ('random', 'central', 'gaussian'))
-        yield Claim('Table 7', f'After {t} frame{"s" if t > 1 else ""}, the learned policy beats the best of random, central and Gaussian', f'+{gain:.1f} points', 'policies', d, lambda r, d=d: _gain(d(r)), frames=t)
+        yield Claim(
+            'Table 7',
+            f'After {t} frame{"s" if t > 1 else ""}, the learned policy beats the best of random, central and Gaussian',
+            f'+{gain:.1f} points',
+            'policies',
+            d,
+            lambda r, d=d: _gain(d(r)),
+            frames=t,
+        )
 
 # %% ../../nbs/9_experiments/06_claims.ipynb #114ab39c
 def v1_values(r, key, variant, task, size): return r.values('v1', key, variant=variant, task=task, patch_size=size)
 def task_sizes(r, task='looks'): return sorted({x['patch_size'] for x in r.rows('v1', task=task)})
 
 def _v1_claims():
-    faster = lambda r, task='looks': np.mean([v1_values(r, 'seconds', 'V1', task, s)/v1_values(r, 'seconds', 'V2', task, s) for s in task_sizes(r, task)], 0)
-    better = lambda r, task='looks': np.mean([v1_values(r, 'score', 'V2', task, s) - v1_values(r, 'score', 'V1', task, s) for s in task_sizes(r, task)], 0)
+    faster = lambda r, task='looks': np.mean(
+        [v1_values(r, 'seconds', 'V1', task, s) / v1_values(r, 'seconds', 'V2', task, s) for s in task_sizes(r, task)],
+        0,
+    )
+    better = lambda r, task='looks': np.mean(
+        [v1_values(r, 'score', 'V2', task, s) - v1_values(r, 'score', 'V1', task, s) for s in task_sizes(r, task)], 0
+    )
     times = lambda x: f'{x.mean():.2f} times' + (f' ± {x.std(ddof=1):.2f}' if len(x) > 1 else '')
-    yield Claim('Table 2', 'One stage trains faster than three', '1.9 to 2.0 times', 'v1', lambda r: faster(r) - 1, lambda r: times(faster(r)))
-    yield Claim('Table 2, Figure 5', 'One stage reaches more than three (mean of three patch sizes)', '+3.9 to +5.5 points', 'v1', better, lambda r: _gain(better(r)))
-    yield Claim('Figures 1, 7', 'One stage trains faster than three, with TSM', '2.2 to 2.4 times', 'v1', lambda r: faster(r, 'motion') - 1, lambda r: times(faster(r, 'motion')))
-    yield Claim('Figures 1, 8', 'One stage reaches more than three, with TSM', '+0.6 to +1.5 points', 'v1', lambda r: better(r, 'motion'), lambda r: _gain(better(r, 'motion')))
+    yield Claim(
+        'Table 2',
+        'One stage trains faster than three',
+        '1.9 to 2.0 times',
+        'v1',
+        lambda r: faster(r) - 1,
+        lambda r: times(faster(r)),
+    )
+    yield Claim(
+        'Table 2, Figure 5',
+        'One stage reaches more than three (mean of three patch sizes)',
+        '+3.9 to +5.5 points',
+        'v1',
+        better,
+        lambda r: _gain(better(r)),
+    )
+    yield Claim(
+        'Figures 1, 7',
+        'One stage trains faster than three, with TSM',
+        '2.2 to 2.4 times',
+        'v1',
+        lambda r: faster(r, 'motion') - 1,
+        lambda r: times(faster(r, 'motion')),
+    )
+    yield Claim(
+        'Figures 1, 8',
+        'One stage reaches more than three, with TSM',
+        '+0.6 to +1.5 points',
+        'v1',
+        lambda r: better(r, 'motion'),
+        lambda r: _gain(better(r, 'motion')),
+    )
 
 def _exit_claims():
-    def area(r, variant): return np.array([np.mean(x['score']) for x in sorted(r.rows('exits', variant=variant), key=lambda x: x['seed'])])
+    def area(r, variant):
+        return np.array(
+            [np.mean(x['score']) for x in sorted(r.rows('exits', variant=variant), key=lambda x: x['seed'])]
+        )
     def fixed(r):
         rows = {v: sorted(r.rows('exits', variant=v), key=lambda x: x['seed']) for v in ('early exit', 'fixed length')}
-        return np.array([np.mean(np.array(e['score']) - np.interp(e['gflops'], f['gflops'], f['score'])) for e, f in zip(rows['early exit'], rows['fixed length'])])
+        return np.array(
+            [
+                np.mean(np.array(e['score']) - np.interp(e['gflops'], f['gflops'], f['score']))
+                for e, f in zip(rows['early exit'], rows['fixed length'])
+            ]
+        )
     against = lambda r: area(r, 'early exit') - area(r, 'random exit')
-    yield Claim('Figure 9', 'Leaving when sure beats leaving at random in the same proportions, mean over budgets', 'a curve', 'exits', against, lambda r: _gain(against(r)))
-    yield Claim('Figure 9', 'Leaving when sure beats a fixed number of frames at the same GFLOPs, mean over budgets', 'a curve', 'exits', fixed, lambda r: _gain(fixed(r)))
+    yield Claim(
+        'Figure 9',
+        'Leaving when sure beats leaving at random in the same proportions, mean over budgets',
+        'a curve',
+        'exits',
+        against,
+        lambda r: _gain(against(r)),
+    )
+    yield Claim(
+        'Figure 9',
+        'Leaving when sure beats a fixed number of frames at the same GFLOPs, mean over budgets',
+        'a curve',
+        'exits',
+        fixed,
+        lambda r: _gain(fixed(r)),
+    )
 
 # %% ../../nbs/9_experiments/06_claims.ipynb #386e92a5
 def _skip_gains(r): # (budgets, seeds); where V2+ could not be given so small a budget with some seed, that budget is left out
     found = {(x['patch_size'], x['skip_cost']) for x in r.rows('skipping', variant='V1+')}
-    both = [[r.rows('skipping', variant=v, patch_size=s, skip_cost=c) for v in ('V2+', 'V1+')] for s, c in sorted(found)]
-    scores = [[np.array([x['score'] for x in sorted(rows, key=lambda x: x['seed'])]) for rows in pair] for pair in both if len(pair[0]) == len(pair[1])]
+    both = [
+        [r.rows('skipping', variant=v, patch_size=s, skip_cost=c) for v in ('V2+', 'V1+')] for s, c in sorted(found)
+    ]
+    scores = [
+        [np.array([x['score'] for x in sorted(rows, key=lambda x: x['seed'])]) for rows in pair]
+        for pair in both
+        if len(pair[0]) == len(pair[1])
+    ]
     return np.array([a - b for a, b in scores]) if scores else np.full((1, r.seeds()), np.nan)
 
 def _size_claims():
     def less(r): # by seed: the mean over sizes of how many times fewer, 1 where early exit needed all of it
-        found = {s: sorted(r.rows('sizes', patch_size=s), key=lambda x: x['seed']) for s in sorted({x['patch_size'] for x in r.rows('sizes')})}
-        return np.mean([[x['all_gflops']/min([g for g, s in zip(x['gflops'], x['score']) if s >= x['all_score'] - .01] or [x['all_gflops']]) for x in rows] for rows in found.values()], 0)
-    yield Claim('Figures 5, 6', 'Leaving when sure is as good as taking all frames (up to 1 point less counts) with fewer GFLOPs, mean of three patch sizes', 'a curve', 'sizes', lambda r: less(r) - 1, lambda r: f'{mean_std(less(r), 1, 2)} times fewer')
+        found = {
+            s: sorted(r.rows('sizes', patch_size=s), key=lambda x: x['seed'])
+            for s in sorted({x['patch_size'] for x in r.rows('sizes')})
+        }
+        return np.mean(
+            [
+                [
+                    x['all_gflops']
+                    / min(
+                        [g for g, s in zip(x['gflops'], x['score']) if s >= x['all_score'] - 0.01] or [x['all_gflops']]
+                    )
+                    for x in rows
+                ]
+                for rows in found.values()
+            ],
+            0,
+        )
+    yield Claim(
+        'Figures 5, 6',
+        'Leaving when sure is as good as taking all frames (up to 1 point less counts) with fewer GFLOPs, mean of three patch sizes',
+        'a curve',
+        'sizes',
+        lambda r: less(r) - 1,
+        lambda r: f'{mean_std(less(r), 1, 2)} times fewer',
+    )
     def more(r):
         sizes = sorted({x['patch_size'] for x in r.rows('sizes')})
-        return r.values('sizes', 'all_score', patch_size=sizes[-1]) - r.values('sizes', 'all_score', patch_size=sizes[0])
-    yield Claim('Table 2, Figure 5', 'The largest patch reaches more than the smallest', '+2.5 points', 'sizes', more, lambda r: _gain(more(r)))
+        return r.values('sizes', 'all_score', patch_size=sizes[-1]) - r.values(
+            'sizes', 'all_score', patch_size=sizes[0]
+        )
+    yield Claim(
+        'Table 2, Figure 5',
+        'The largest patch reaches more than the smallest',
+        '+2.5 points',
+        'sizes',
+        more,
+        lambda r: _gain(more(r)),
+    )
 
 def _other_claims():
     skip = lambda r: _skip_gains(r).mean(0)
-    yield Claim('Table 3', 'On one V1 model, early exit is as good as learned skipping at the same GFLOPs (mean of the budgets; up to 1 point less counts)', '+0.0 to +0.4 points', 'skipping', lambda r: skip(r) + .01, lambda r: _gain(skip(r)))
+    yield Claim(
+        'Table 3',
+        'On one V1 model, early exit is as good as learned skipping at the same GFLOPs (mean of the budgets; up to 1 point less counts)',
+        '+0.0 to +0.4 points',
+        'skipping',
+        lambda r: skip(r) + 0.01,
+        lambda r: _gain(skip(r)),
+    )
     ours = lambda r: next(v for v in r.variants('motion') if v.startswith('AdaFocusV2'))
     m = lambda r, key, v: r.values('motion', key, variant=v)
     shift = lambda r: m(r, 'score', 'TSM') - m(r, 'score', 'TSN')
-    yield Claim('Table 5', 'TSM beats TSN (a check: single frames cannot tell these videos apart)', '+26.4 points', 'motion', shift, lambda r: _gain(shift(r)))
+    yield Claim(
+        'Table 5',
+        'TSM beats TSN (a check: single frames cannot tell these videos apart)',
+        '+26.4 points',
+        'motion',
+        shift,
+        lambda r: _gain(shift(r)),
+    )
     same = lambda r: m(r, 'score', ours(r)) - m(r, 'score', 'TSM+')
-    yield Claim('Table 5', 'Patches are as accurate as whole frames, TSM+ (up to 1 point less counts)', '+0.0 points', 'motion', lambda r: same(r) + .01, lambda r: _gain(same(r)))
+    yield Claim(
+        'Table 5',
+        'Patches are as accurate as whole frames, TSM+ (up to 1 point less counts)',
+        '+0.0 points',
+        'motion',
+        lambda r: same(r) + 0.01,
+        lambda r: _gain(same(r)),
+    )
     less = lambda r: m(r, 'gflops', 'TSM+')/m(r, 'gflops', ours(r))
-    yield Claim('Table 5', 'AdaFocusV2-TSM needs fewer GFLOPs than TSM+ (arithmetic)', '1.90 times fewer', 'motion', lambda r: less(r) - 1, lambda r: f'{less(r).mean():.2f} times fewer')
+    yield Claim(
+        'Table 5',
+        'AdaFocusV2-TSM needs fewer GFLOPs than TSM+ (arithmetic)',
+        '1.90 times fewer',
+        'motion',
+        lambda r: less(r) - 1,
+        lambda r: f'{less(r).mean():.2f} times fewer',
+    )
     rate = lambda r: m(r, 'speedup', ours(r))
-    yield Claim('Table 5', 'AdaFocusV2-TSM takes more videos a second than TSM+', '1.60 times as many', 'motion', lambda r: rate(r) - 1, lambda r: f'{rate(r).mean():.2f} times as many' + (f' ± {rate(r).std(ddof=1):.2f}' if len(rate(r)) > 1 else ''))
+    yield Claim(
+        'Table 5',
+        'AdaFocusV2-TSM takes more videos a second than TSM+',
+        '1.60 times as many',
+        'motion',
+        lambda r: rate(r) - 1,
+        lambda r: f'{rate(r).mean():.2f} times as many' + (f' ± {rate(r).std(ddof=1):.2f}' if len(rate(r)) > 1 else ''),
+    )
 
 # %% ../../nbs/9_experiments/06_claims.ipynb #b4504031
 CLAIMS = [*_ablation_claims(), *_policy_claims(), *_v1_claims(), *_exit_claims(), *_size_claims(), *_other_claims()]
@@ -113,6 +263,15 @@ def check_claims(found:Results)->list[dict]: # a claim each; where, claim, paper
     for c in CLAIMS:
         tried = found.rows(c.experiment)
         if not tried or c.frames > np.size(tried[0].get('score', 0)): continue
-        rows.append(dict(where=c.where, claim=c.text, paper=c.paper, here=c.here(found), verdict=verdict(c.differences(found)), command=f'python -m adafocus.experiments {c.experiment}'))
+        rows.append(
+            dict(
+                where=c.where,
+                claim=c.text,
+                paper=c.paper,
+                here=c.here(found),
+                verdict=verdict(c.differences(found)),
+                command=f'python -m adafocus.experiments {c.experiment}',
+            )
+        )
     return rows
 VERDICTS = 'agrees', 'not told apart', 'disagrees'

@@ -20,31 +20,47 @@ from ..show.frames import plot_patches
 from ..show.style import EXIT_STYLES, POLICY_STYLES, new_figure, open_axes
 
 # %% ../../nbs/9_experiments/08_figures.ipynb #c214172c
-METHODS = {'V1': dict(color='#D55E00', marker='s', linestyle='--'), 'V2': dict(color='#0072B2', marker='o', linestyle='-')}
+METHODS = {
+    'V1': dict(color='#D55E00', marker='s', linestyle='--'),
+    'V2': dict(color='#0072B2', marker='o', linestyle='-'),
+}
 SIZE_STYLES = dict(color='#56B4E9', marker='v'), dict(color='#0072B2', marker='o'), dict(color='#332288', marker='^')
 
 def _band(ax, x, values, label, **style): # values (seeds, n) in percent: the median, and all seeds as a band
-    ax.plot(x, np.median(values, 0), label=label, markersize=4, **style); ax.fill_between(x, values.min(0), values.max(0), color=style['color'], alpha=.15, linewidth=0)
+    ax.plot(x, np.median(values, 0), label=label, markersize=4, **style)
+    ax.fill_between(x, values.min(0), values.max(0), color=style['color'], alpha=.15, linewidth=0)
 
 def _marks(ax, x, y, label, **style): # x, y (seeds,): the median, small marks for the seeds
-    ax.plot(x, y, **{**style, 'linestyle': 'none'}, markersize=3, alpha=.6); ax.plot(np.median(x), np.median(y), **{**style, 'linestyle': 'none'}, markersize=7, label=label)
+    ax.plot(x, y, **{**style, 'linestyle': 'none'}, markersize=3, alpha=.6)
+    ax.plot(np.median(x), np.median(y), **{**style, 'linestyle': 'none'}, markersize=7, label=label)
 
 def _cost(gflops): # in what is easy to read: a factor and a label
     return (1000, 'million multiply-adds a video') if np.max(gflops) < .5 else (1, 'GFLOPs a video')
 
-def _stacked(found, experiment, key='score', factor=100, **where): return factor*np.array([x[key] for x in sorted(found.rows(experiment, **where), key=lambda x: x['seed'])])
+def _stacked(found, experiment, key='score', factor=100, **where):
+    return factor*np.array([x[key] for x in sorted(found.rows(experiment, **where), key=lambda x: x['seed'])])
 
 def plot_ablation(found:Results)->Figure:
     "Table 6 as a picture, beside the paper's: bars for the mean, dots for the seeds."
     names, (figure, axes) = found.variants('ablation'), new_figure(9.5, 2.7, 1, 2, sharey=True)
     T = len(found.rows('ablation')[0]['score'])
-    for ax, title, metric in zip(axes[0], ('here', 'the paper, ActivityNet'), (found.rows('ablation')[0]['metric'], 'mAP')):
+    for ax, title, metric in zip(
+        axes[0], ('here', 'the paper, ActivityNet'), (found.rows('ablation')[0]['metric'], 'mAP')
+    ):
         for k, v in enumerate(names):
             each = 100*found.values('ablation', variant=v) if title == 'here' else np.array([PAPER['ablation'][v]])
             ax.barh(k, each.mean(), color='#0072B2' if title == 'here' else '#999999', height=.6, alpha=.75)
             if len(each) > 1: ax.plot(each, [k]*len(each), 'o', color='black', markersize=3.5)
             ax.text(max(each) + 3, k, mean_std(each/100), va='center', fontsize=9)
-        ax.set(yticks=range(len(names)), yticklabels=names, xlim=(0, 125), xticks=range(0, 101, 20), xlabel=f'{metric} after {T if title == "here" else 16} frames (%)', title=title); open_axes(ax)
+        ax.set(
+            yticks=range(len(names)),
+            yticklabels=names,
+            xlim=(0, 125),
+            xticks=range(0, 101, 20),
+            xlabel=f'{metric} after {T if title == "here" else 16} frames (%)',
+            title=title,
+        )
+        open_axes(ax)
     axes[0, 0].invert_yaxis()
     return figure
 
@@ -53,10 +69,20 @@ def plot_policy_steps(found:Results)->Figure:
     "Table 7 as a picture, beside the paper's."
     figure, axes = new_figure(9.5, 3.4, 1, 2)
     T = len(found.rows('policies')[0]['score'])
-    for v in found.variants('policies'): _band(axes[0, 0], range(1, T + 1), _stacked(found, 'policies', variant=v), v, **POLICY_STYLES[v])
-    for v, values in PAPER['policies'].items(): axes[0, 1].plot(STEPS, values, markersize=5, label=v, **POLICY_STYLES[v])
+    for v in found.variants('policies'):
+        _band(axes[0, 0], range(1, T + 1), _stacked(found, 'policies', variant=v), v, **POLICY_STYLES[v])
+    for v, values in PAPER['policies'].items():
+        axes[0, 1].plot(STEPS, values, markersize=5, label=v, **POLICY_STYLES[v])
     for ax, title in zip(axes[0], ('here', 'the paper, ActivityNet')):
-        ax.set_xscale('log', base=2); ax.set(xlabel='frames processed', ylabel='accuracy (%)' if title == 'here' else 'mAP (%)', title=title, xticks=[t for t in STEPS if t <= T], xticklabels=[t for t in STEPS if t <= T]); open_axes(ax)
+        ax.set_xscale('log', base=2)
+        ax.set(
+            xlabel='frames processed',
+            ylabel='accuracy (%)' if title == 'here' else 'mAP (%)',
+            title=title,
+            xticks=[t for t in STEPS if t <= T],
+            xticklabels=[t for t in STEPS if t <= T],
+        )
+        open_axes(ax)
     axes[0, 0].legend(frameon=False, fontsize=9)
     return figure
 
@@ -65,12 +91,20 @@ def plot_training_cost(found:Results)->Figure:
     figure, axes = new_figure(9.5, 3.6, 1, 2)
     for ax, task, title in zip(axes[0], ('looks', 'motion'), ('three patch sizes', 'with TSM, where motion tells')):
         for size in task_sizes(found, task):
-            at = {v: (v1_values(found, 'seconds', v, task, size), 100*v1_values(found, 'score', v, task, size)) for v in METHODS}
-            for v, (x, y) in at.items(): _marks(ax, x, y, v if size == task_sizes(found, task)[0] else None, **METHODS[v])
+            at = {
+                v: (v1_values(found, 'seconds', v, task, size), 100 * v1_values(found, 'score', v, task, size))
+                for v in METHODS
+            }
+            for v, (x, y) in at.items():
+                _marks(ax, x, y, v if size == task_sizes(found, task)[0] else None, **METHODS[v])
             (x1, y1), (x2, y2) = ((np.median(x), np.median(y)) for x, y in at.values())
             ax.annotate('', (x2, y2), (x1, y1), arrowprops=dict(arrowstyle='->', color='#888888', shrinkA=8, shrinkB=8))
             ax.annotate(f'P = {size}', (x1, y1), xytext=(6, -12), textcoords='offset points', fontsize=8)
-        ax.set(xlabel='seconds of training', ylabel='accuracy (%)', title=title); ax.margins(x=.12, y=.1); ax.set_xlim(0); ax.legend(frameon=False, loc='lower left', fontsize=9); open_axes(ax)
+        ax.set(xlabel='seconds of training', ylabel='accuracy (%)', title=title)
+        ax.margins(x=.12, y=.1)
+        ax.set_xlim(0)
+        ax.legend(frameon=False, loc='lower left', fontsize=9)
+        open_axes(ax)
     return figure
 
 # %% ../../nbs/9_experiments/08_figures.ipynb #8f645678
@@ -83,7 +117,9 @@ def plot_inference(found:Results)->Figure:
         cost = np.array([v1_values(found, 'gflops', v, 'looks', s).mean() for s in sizes])
         factor, label = _cost(cost)
         _band(ax, factor*cost, np.stack([100*v1_values(found, 'score', v, 'looks', s) for s in sizes], 1), v, **style)
-    ax.set(xlabel=label, ylabel='accuracy (%)'); ax.legend(frameon=False); open_axes(ax)
+    ax.set(xlabel=label, ylabel='accuracy (%)')
+    ax.legend(frameon=False)
+    open_axes(ax)
     return figure
 
 def plot_exit_lines(found:Results)->Figure:
@@ -91,8 +127,17 @@ def plot_exit_lines(found:Results)->Figure:
     figure, axes = new_figure(6, 3.4)
     ax = axes[0, 0]
     factor, label = _cost(found.rows('exits')[0]['gflops'])
-    for v in found.variants('exits'): _band(ax, _stacked(found, 'exits', 'gflops', factor, variant=v).mean(0), _stacked(found, 'exits', variant=v), v, **EXIT_STYLES[v])
-    ax.set(xlabel=label, ylabel='accuracy (%)'); ax.legend(frameon=False, loc='lower right'); open_axes(ax)
+    for v in found.variants('exits'):
+        _band(
+            ax,
+            _stacked(found, 'exits', 'gflops', factor, variant=v).mean(0),
+            _stacked(found, 'exits', variant=v),
+            v,
+            **EXIT_STYLES[v],
+        )
+    ax.set(xlabel=label, ylabel='accuracy (%)')
+    ax.legend(frameon=False, loc='lower right')
+    open_axes(ax)
     return figure
 
 def plot_sizes(found:Results)->Figure:
@@ -101,12 +146,35 @@ def plot_sizes(found:Results)->Figure:
     ax, (factor, label) = axes[0, 0], _cost([x['all_gflops'] for x in found.rows('sizes')])
     for size, style in zip(sorted({x['patch_size'] for x in found.rows('sizes')}), SIZE_STYLES):
         at = dict(patch_size=size)
-        _band(ax, _stacked(found, 'sizes', 'gflops', factor, **at).mean(0), _stacked(found, 'sizes', **at), f'V2+, P = {size}', linestyle='-', **style)
-        ax.plot(factor*found.values('sizes', 'all_gflops', **at).mean(), 100*np.median(found.values('sizes', 'all_score', **at)), 'o', markersize=10, markerfacecolor='none', markeredgecolor=style['color'], markeredgewidth=1.6)
+        _band(
+            ax,
+            _stacked(found, 'sizes', 'gflops', factor, **at).mean(0),
+            _stacked(found, 'sizes', **at),
+            f'V2+, P = {size}',
+            linestyle='-',
+            **style,
+        )
+        ax.plot(
+            factor * found.values('sizes', 'all_gflops', **at).mean(),
+            100 * np.median(found.values('sizes', 'all_score', **at)),
+            'o',
+            markersize=10,
+            markerfacecolor='none',
+            markeredgecolor=style['color'],
+            markeredgewidth=1.6,
+        )
     if found.rows('v1'):
         for size in task_sizes(found):
-            ax.plot(factor*v1_values(found, 'gflops', 'V1', 'looks', size).mean(), 100*np.median(v1_values(found, 'score', 'V1', 'looks', size)), 's', color=METHODS['V1']['color'], label='V1, all frames' if size == task_sizes(found)[0] else None)
-    ax.set(xlabel=label, ylabel='accuracy (%)'); ax.legend(frameon=False, fontsize=9, loc='lower right'); open_axes(ax)
+            ax.plot(
+                factor * v1_values(found, 'gflops', 'V1', 'looks', size).mean(),
+                100 * np.median(v1_values(found, 'score', 'V1', 'looks', size)),
+                's',
+                color=METHODS['V1']['color'],
+                label='V1, all frames' if size == task_sizes(found)[0] else None,
+            )
+    ax.set(xlabel=label, ylabel='accuracy (%)')
+    ax.legend(frameon=False, fontsize=9, loc='lower right')
+    open_axes(ax)
     return figure
 
 # %% ../../nbs/9_experiments/08_figures.ipynb #de2799a3
@@ -117,12 +185,33 @@ def plot_motion(found:Results)->Figure:
     for ax, key, label in zip(axes[0], ('gflops', 'videos_per_second'), (label, 'videos a second')):
         variants = found.variants('motion')
         for v, marker in zip(variants, 's^D' + 'o'*len(variants)):
-            x, y = found.values('motion', key, variant=v)*(factor if key == 'gflops' else 1), 100*found.values('motion', variant=v)
+            x, y = (
+                found.values('motion', key, variant=v) * (factor if key == 'gflops' else 1),
+                100 * found.values('motion', variant=v),
+            )
             name, _, size = v.partition(', ')
-            _marks(ax, x, y, name if marker != 'o' or v == variants[3] else None, marker=marker, color='#0072B2' if size else '#777777')
-            if size: ax.annotate(size, (np.median(x), np.median(y)), xytext=(0, -16), textcoords='offset points', ha='center', fontsize=8.5)
+            _marks(
+                ax,
+                x,
+                y,
+                name if marker != 'o' or v == variants[3] else None,
+                marker=marker,
+                color='#0072B2' if size else '#777777',
+            )
+            if size:
+                ax.annotate(
+                    size,
+                    (np.median(x), np.median(y)),
+                    xytext=(0, -16),
+                    textcoords='offset points',
+                    ha='center',
+                    fontsize=8.5,
+                )
         if key == 'gflops': ax.legend(frameon=False, fontsize=9, loc='center left')
-        ax.set(xlabel=label, ylabel='accuracy (%)' if key == 'gflops' else ''); ax.margins(x=.15, y=.18); ax.set_xlim(0); open_axes(ax)
+        ax.set(xlabel=label, ylabel='accuracy (%)' if key == 'gflops' else '')
+        ax.margins(x=.15, y=.18)
+        ax.set_xlim(0)
+        open_axes(ax)
     return figure
 
 # %% ../../nbs/9_experiments/08_figures.ipynb #f0f6a509
@@ -138,6 +227,23 @@ def plot_needle_patches(found:Results, seed:int=0)->Figure:
         label = number % len(config.classes)
         video, box, seen = draw_video(config, label, np.random.default_rng([config.seed, number]))
         at = segment_indices(config.frames, T)[order]
-        frames.append(video[at]); boxes.append(box[at]); visible.append(seen[at]); titles.append(config.classes[label])
-    captions = [[f'frame {n} ' + ('✓' if right else '✗') for n, right in zip(segment_indices(config.frames, T)[order], x['right'])] for x in rows]
-    return plot_patches(frames, [np.array(x['positions'], np.float32) for x in rows], run['model']['patch_size'], titles, captions, boxes, visible)
+        frames.append(video[at])
+        boxes.append(box[at])
+        visible.append(seen[at])
+        titles.append(config.classes[label])
+    captions = [
+        [
+            f'frame {n} ' + ('✓' if right else '✗')
+            for n, right in zip(segment_indices(config.frames, T)[order], x['right'])
+        ]
+        for x in rows
+    ]
+    return plot_patches(
+        frames,
+        [np.array(x['positions'], np.float32) for x in rows],
+        run['model']['patch_size'],
+        titles,
+        captions,
+        boxes,
+        visible,
+    )

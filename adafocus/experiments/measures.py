@@ -38,7 +38,12 @@ def measures(name:str)->Callable: # of suite.EXPERIMENTS
 def _listed(values): return [round(float(x), 6) for x in values]
 
 def _row(s, run): # the score after each frame, and how often the patch holds what is to be seen
-    return dict(score=_listed(s.metric_values), metric=s.metric, **{f'{k}_inside': round(v, 6) for k, v in s.patch_hits().items()}, run=run)
+    return dict(
+        score=_listed(s.metric_values),
+        metric=s.metric,
+        **{f'{k}_inside': round(v, 6) for k, v in s.patch_hits().items()},
+        run=run,
+    )
 
 def _scored(bench, seed, name): return _row(bench.scores(name, seed)['learned'], name)
 
@@ -66,17 +71,35 @@ def _budgets(bench, seed, name): # GFLOPs a video, closer together where they ar
 def _exit_rows(bench, seed):
     name = f'v2 {bench.scale.patch_sizes[1]}'
     curve = _exits(bench, seed, name, _budgets(bench, seed, name))
-    yield dict(variant='early exit', gflops=_listed(curve.cost), score=_listed(curve.score), metric=curve.metric, run=name)
-    yield dict(variant='random exit', gflops=_listed(curve.cost), score=_listed(curve.random), metric=curve.metric, run=name)
-    yield dict(variant='fixed length', gflops=_listed(curve.fixed_cost), score=_listed(curve.fixed), metric=curve.metric, run=name)
+    yield dict(
+        variant='early exit', gflops=_listed(curve.cost), score=_listed(curve.score), metric=curve.metric, run=name
+    )
+    yield dict(
+        variant='random exit', gflops=_listed(curve.cost), score=_listed(curve.random), metric=curve.metric, run=name
+    )
+    yield dict(
+        variant='fixed length',
+        gflops=_listed(curve.fixed_cost),
+        score=_listed(curve.fixed),
+        metric=curve.metric,
+        run=name,
+    )
 
 @measures('sizes')
 def _sizes(bench, seed):
     for size in bench.scale.patch_sizes:
         name = f'v2 {size}'
         curve = _exits(bench, seed, name, _budgets(bench, seed, name))
-        yield dict(variant=f'P = {size}', patch_size=size, gflops=_listed(curve.cost), score=_listed(curve.score), all_gflops=round(float(curve.fixed_cost[-1]), 6),
-                   all_score=round(float(curve.fixed[-1]), 6), metric=curve.metric, run=name)
+        yield dict(
+            variant=f'P = {size}',
+            patch_size=size,
+            gflops=_listed(curve.cost),
+            score=_listed(curve.score),
+            all_gflops=round(float(curve.fixed_cost[-1]), 6),
+            all_score=round(float(curve.fixed[-1]), 6),
+            metric=curve.metric,
+            run=name,
+        )
 
 # %% ../../nbs/9_experiments/03_measures.ipynb #cf587253
 def _stages(bench, seed, names): # by stage: seconds, epochs, and the score after each
@@ -84,18 +107,34 @@ def _stages(bench, seed, names): # by stage: seconds, epochs, and the score afte
     for name in names:
         lines, stage = bench.lines(name, seed), load_config(bench.folder(name, seed)/'config.yaml').train.stage
         val = [line['val'].get('mAP', line['val']['accuracy']) for line in lines]
-        found[stage] = dict(seconds=round(sum(x['train_seconds'] - x['data_seconds'] for x in lines), 3), data_seconds=round(sum(x['data_seconds'] for x in lines), 3), epochs=len(lines),
-                            epoch_seconds=_listed(x['train_seconds'] - x['data_seconds'] for x in lines), score=_listed(v[-1] for v in val))
+        found[stage] = dict(
+            seconds=round(sum(x['train_seconds'] - x['data_seconds'] for x in lines), 3),
+            data_seconds=round(sum(x['data_seconds'] for x in lines), 3),
+            epochs=len(lines),
+            epoch_seconds=_listed(x['train_seconds'] - x['data_seconds'] for x in lines),
+            score=_listed(v[-1] for v in val),
+        )
     return found
 
 def _trained(bench, seed, variant, task, size, names):
     config = load_config(bench.folder(names[-1], seed)/'config.yaml')
     stages = _stages(bench, seed, names)
-    return dict(variant=variant, task=task, patch_size=size, gflops=round(count(config.model).total(), 6), seconds=round(sum(s['seconds'] for s in stages.values()), 3), stages=stages, **_scored(bench, seed, names[-1]))
+    return dict(
+        variant=variant,
+        task=task,
+        patch_size=size,
+        gflops=round(count(config.model).total(), 6),
+        seconds=round(sum(s['seconds'] for s in stages.values()), 3),
+        stages=stages,
+        **_scored(bench, seed, names[-1]),
+    )
 
 @measures('v1')
 def _v1(bench, seed):
-    for task, sizes, v1, v2 in (('looks', bench.scale.patch_sizes, 'v1', 'v2'), ('motion', bench.scale.motion_sizes[:1], 'v1 motion', 'motion')):
+    for task, sizes, v1, v2 in (
+        ('looks', bench.scale.patch_sizes, 'v1', 'v2'),
+        ('motion', bench.scale.motion_sizes[:1], 'v1 motion', 'motion'),
+    ):
         for size in sizes:
             names = [f'{v1} {s}' for s in list(STAGES)[:2]] + [f'{v1} {size} {s}' for s in list(STAGES)[2:5]]
             yield _trained(bench, seed, 'V1', task, size, names)
@@ -118,10 +157,20 @@ def _skipped(bench, seed, name):
     for batch in feed:
         failures.update(batch.pop('failures'))
         with bench.accelerator.autocast(): logits, looked = skipping(model, *model_inputs(batch, m.frame_size))
-        found = bench.accelerator.gather(keeper.score(logits[:, None], torch.full((len(logits), 1, 2), .5, device=logits.device), {k: x for k, x in batch.items() if k not in ('boxes', 'visible')}) | dict(looks=looked.sum(1)))
-        looks.update((number, n) for number, n, valid in zip(*(found[k].tolist() for k in ('number', 'looks', 'valid'))) if valid)
+        found = bench.accelerator.gather(
+            keeper.score(
+                logits[:, None],
+                torch.full((len(logits), 1, 2), 0.5, device=logits.device),
+                {k: x for k, x in batch.items() if k not in ('boxes', 'visible')},
+            )
+            | dict(looks=looked.sum(1))
+        )
+        looks.update(
+            (number, n) for number, n, valid in zip(*(found[k].tolist() for k in ('number', 'looks', 'valid'))) if valid
+        )
         keeper.add({k: x for k, x in found.items() if k != 'looks'})
-    feed.close(); _all_read(failures, config)
+    feed.close()
+    _all_read(failures, config)
     n = np.array(list(looks.values()))
     return float(keeper.scores().metric_values[-1]), float(_skip_cost(count(m), m, n).mean()), float(n.mean())
 
@@ -131,26 +180,65 @@ def _skipping(bench, seed):
     for size in bench.scale.patch_sizes[1:]:
         base = f'v1 {size} fine_tune'
         whole = _exits(bench, seed, base, [float(bench.answers(base, seed)['costs'][-1])])
-        yield dict(variant='V1', patch_size=size, gflops=round(float(whole.fixed_cost[-1]), 6), score=round(float(whole.fixed[-1]), 6), metric=whole.metric, run=base)
+        yield dict(
+            variant='V1',
+            patch_size=size,
+            gflops=round(float(whole.fixed_cost[-1]), 6),
+            score=round(float(whole.fixed[-1]), 6),
+            metric=whole.metric,
+            run=base,
+        )
         for cost in bench.scale.skip_costs:
             name = f'v1 {size} skip {cost:g}'
             score, gflops, looks = _skipped(bench, seed, name)
-            yield dict(variant='V1+', patch_size=size, skip_cost=cost, gflops=round(gflops, 6), score=round(score, 6), looks=round(looks, 3), metric=whole.metric, run=name)
-            if gflops < bench.answers(base, seed)['costs'][0]: continue                       # that little early exit cannot do
+            yield dict(
+                variant='V1+',
+                patch_size=size,
+                skip_cost=cost,
+                gflops=round(gflops, 6),
+                score=round(score, 6),
+                looks=round(looks, 3),
+                metric=whole.metric,
+                run=name,
+            )
+            if gflops < bench.answers(base, seed)['costs'][0]:
+                continue  # that little early exit cannot do
             curve = _exits(bench, seed, base, [gflops])
-            yield dict(variant='V2+', patch_size=size, skip_cost=cost, gflops=round(float(curve.cost[0]), 6), score=round(float(curve.score[0]), 6), metric=whole.metric, run=base)
+            yield dict(
+                variant='V2+',
+                patch_size=size,
+                skip_cost=cost,
+                gflops=round(float(curve.cost[0]), 6),
+                score=round(float(curve.score[0]), 6),
+                metric=whole.metric,
+                run=base,
+            )
 
 # %% ../../nbs/9_experiments/03_measures.ipynb #37d86256
 @measures('motion')
 def _motion(bench, seed):
-    names = {v: f'motion {v}' for v in BASELINES} | {f'AdaFocusV2-TSM, P = {s}': f'motion {s}' for s in bench.scale.motion_sizes}
+    names = {v: f'motion {v}' for v in BASELINES} | {
+        f'AdaFocusV2-TSM, P = {s}': f'motion {s}' for s in bench.scale.motion_sizes
+    }
     models = {v: load_config(bench.folder(name, seed)/'config.yaml').model for v, name in names.items()}
     device = bench.accelerator.device.type
-    rates = throughput({v: replace(m, weights='none', global_weights=None) for v, m in models.items()}, 16 if device == 'cpu' else 128, device, rounds=7, precision='no' if device == 'cpu' else 'bf16')
+    rates = throughput(
+        {v: replace(m, weights='none', global_weights=None) for v, m in models.items()},
+        16 if device == 'cpu' else 128,
+        device,
+        rounds=7,
+        precision='no' if device == 'cpu' else 'bf16',
+    )
     for variant, name in names.items():
-        yield dict(variant=variant, gflops=round(count(models[variant]).total(), 6), videos_per_second=round(float(np.median(rates[variant])), 3),
-                   speedup=round(float(np.median(np.array(rates[variant])/np.array(rates['TSM+']))), 4), glances=0 if models[variant].global_encoder == 'none' else models[variant].num_frames,
-                   looks=models[variant].focus_frames or models[variant].num_frames, **_scored(bench, seed, name))
+        yield dict(
+            variant=variant,
+            gflops=round(count(models[variant]).total(), 6),
+            videos_per_second=round(float(np.median(rates[variant])), 3),
+            speedup=round(float(np.median(np.array(rates[variant]) / np.array(rates['TSM+']))), 4),
+            glances=0 if models[variant].global_encoder == 'none' else models[variant].num_frames,
+            looks=models[variant].focus_frames or models[variant].num_frames,
+            **_scored(bench, seed, name),
+        )
 
 # %% ../../nbs/9_experiments/03_measures.ipynb #ece80651
 @measures('patches')
@@ -159,12 +247,22 @@ def _patches(bench, seed):
     s = bench.scores(name, seed)['learned']
     rows = np.linspace(0, len(s.numbers) - 1, 5).astype(int) + np.arange(5)*3 % 5
     for k in rows.clip(max=len(s.numbers) - 1):
-        yield dict(variant='video', number=int(s.numbers[k]), right=s.top1[k].tolist(), positions=[_listed(p) for p in s.positions[k]], run=name)
-    if bench.given.get('looks') or bench.scale.datasets['looks'] is None: yield dict(variant='picture', **_drawn(bench, seed, name))    # these cannot be made again
+        yield dict(
+            variant='video',
+            number=int(s.numbers[k]),
+            right=s.top1[k].tolist(),
+            positions=[_listed(p) for p in s.positions[k]],
+            run=name,
+        )
+    if bench.given.get('looks') or bench.scale.datasets['looks'] is None:
+        yield dict(variant='picture', **_drawn(bench, seed, name))  # these cannot be made again
     if bench.given.get('clips') and seed == 0:
         config = bench.scale.looks
         t = replace(config.train, epochs=5*config.train.epochs, batch_size=8)
-        bench.train(Planned('clips', replace(config, data=replace(config.data, augment=True, flip=None), train=t), 'clips'), seed)
+        bench.train(
+            Planned('clips', replace(config, data=replace(config.data, augment=True, flip=None), train=t), 'clips'),
+            seed,
+        )
         yield dict(variant='clips', **_drawn(bench, seed, 'clips'))
 
 def _drawn(bench, seed, name): # a picture of some validation videos
@@ -172,6 +270,8 @@ def _drawn(bench, seed, name): # a picture of some validation videos
     _, config, data = bench.open(name, seed)
     s = bench.scores(name, seed)['learned']
     if bench.accelerator.is_main_process: plot_videos(s, data, config, 3).savefig(bench.out/_picture(name))
-    return dict(score=_listed(s.metric_values), metric=s.metric, videos=len(s.numbers), picture=_picture(name), run=name)
+    return dict(
+        score=_listed(s.metric_values), metric=s.metric, videos=len(s.numbers), picture=_picture(name), run=name
+    )
 
 def _picture(name): return f'patches-{name.replace(" ", "-")}.png'

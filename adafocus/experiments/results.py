@@ -22,7 +22,9 @@ class Results:
 
     def rows(self, experiment:str, **where)->list[dict]:
         "Rows of a measurement, of all seeds, that have these values."
-        return [x for x in self.lines if x.get('experiment') == experiment and all(x.get(k) == v for k, v in where.items())]
+        return [
+            x for x in self.lines if x.get('experiment') == experiment and all(x.get(k) == v for k, v in where.items())
+        ]
 
     def values(self, experiment:str, key:str='score', step:int=-1, **where)->np.ndarray: # (seeds,)
         "One number for each seed; of lists, `step`. KeyError where there is none."
@@ -30,7 +32,8 @@ class Results:
         if not found: raise KeyError(f'{self.path} has no {experiment} with {where}')
         return np.array([x[key][step] if isinstance(x[key], list) else x[key] for x in found])
 
-    def variants(self, experiment:str)->list[str]: return list(dict.fromkeys(x['variant'] for x in self.rows(experiment)))
+    def variants(self, experiment:str)->list[str]:
+        return list(dict.fromkeys(x['variant'] for x in self.rows(experiment)))
 
     @property
     def runs(self)->list[dict]: return [x for x in self.lines if x['kind'] == 'run']
@@ -42,15 +45,20 @@ class Results:
         spans, total, at = [], 0., 0.
         for x in self.lines:
             when = datetime.fromisoformat(x['environment']['time'] if x['kind'] == 'run' else x['when']).timestamp()
-            spans.append((when, when + x['train_seconds'] + x['val_seconds']) if x['kind'] == 'run' else (when - x['took'], when))
+            spans.append(
+                (when, when + x['train_seconds'] + x['val_seconds']) if x['kind'] == 'run' else (when - x['took'], when)
+            )
         for begin, end in sorted(spans):
             if end > at: total, at = total + end - (at if begin - at < PAUSE else begin), end
         return total/60
 
     def machine(self)->str:
         "On what, with what, and for how long."
-        where = {f'{e["device_name"]}, {e["threads"]} {"threads" if e["device"] == "cpu" else "CPU threads"}, torch {e["torch"]}' for e in (x['environment'] for x in self.runs)}
-        return f'{len(self.runs)} runs with {self.seeds()} seed{"s"*(self.seeds() > 1)} in {self.minutes():.0f} minutes on {"; ".join(sorted(where))}'
+        where = {
+            f'{e["device_name"]}, {e["threads"]} {"threads" if e["device"] == "cpu" else "CPU threads"}, torch {e["torch"]}'
+            for e in (x['environment'] for x in self.runs)
+        }
+        return f'{len(self.runs)} runs with {self.seeds()} seed{"s" * (self.seeds() > 1)} in {self.minutes():.0f} minutes on {"; ".join(sorted(where))}'
 
 def mean_std(values, factor:float=100, digits:int=1)->str:
     "Mean and standard deviation over seeds."
@@ -61,7 +69,9 @@ def mean_std(values, factor:float=100, digits:int=1)->str:
 def as_table(head:list[str], rows:list[list[str]])->str: # lines to print
     "A table of text; the first column to the left, the others to the right."
     widths = [max(len(str(r[k])) for r in [head, *rows]) for k in range(len(head))]
-    line = lambda r: '  '.join(f'{c:<{w}}' if k == 0 else f'{c:>{w}}' for k, (c, w) in enumerate(zip(map(str, r), widths))).rstrip()
+    line = lambda r: '  '.join(
+        f'{c:<{w}}' if k == 0 else f'{c:>{w}}' for k, (c, w) in enumerate(zip(map(str, r), widths))
+    ).rstrip()
     return '\n'.join([line(head), *map(line, rows)])
 
 # %% ../../nbs/9_experiments/05_results.ipynb #1e3f0f51
@@ -72,4 +82,8 @@ def read_results(path:str|Path)->list[dict]:
     for line in read_lines(path):
         if line['kind'] == 'run': rows['run', line['run'], line['seed']] = line
         elif line['kind'] == 'result': measured[line['experiment'], line['seed']] = line
-    return list(rows.values()) + [dict(kind='result', experiment=e, seed=seed, when=line['environment']['time'], took=line['seconds'], **row) for (e, seed), line in measured.items() for row in line['rows']]
+    return list(rows.values()) + [
+        dict(kind='result', experiment=e, seed=seed, when=line['environment']['time'], took=line['seconds'], **row)
+        for (e, seed), line in measured.items()
+        for row in line['rows']
+    ]

@@ -32,7 +32,10 @@ class Scale:
     def data(self, task:str, given:dict[str,str|None])->str: # task: looks, motion
         "A task's data as `--data` takes it; needle is written if it is not there. ValueError where it is to be given and is not."
         if given.get(task): return given[task]
-        if self.datasets[task] is None: raise ValueError(f'at the scale {self.name} the videos must be given: --{"data" if task == "looks" else "motion-data"}, as for adafocus.train')
+        if self.datasets[task] is None:
+            raise ValueError(
+                f'at the scale {self.name} the videos must be given: --{"data" if task == "looks" else "motion-data"}, as for adafocus.train'
+            )
         return f'needle:{needle.cached_dataset(self.datasets[task])}'
 
 # %% ../../nbs/9_experiments/01_suite.ipynb #0a0af7a7
@@ -40,20 +43,69 @@ def laptop_scale()->Scale:
     "Needle, at a size that two cores carry."
     looks = preset('needle')
     model = replace(looks.model, frame_size=80, patch_size=36, global_size=20, local_encoder='tiny_local')
-    looks = replace(looks, log_with='none', model=model, data=replace(looks.data, resize=80, workers=2), train=replace(looks.train, epochs=10, batch_size=16))
-    by_motion = replace(model, frame_size=48, patch_size=28, global_size=24, focus_frames=12, temporal_shift=True, policy='mlp', policy_hidden=64, classifier='average', classifier_detached=True, feature_reuse=True)
-    motion = replace(looks, model=by_motion, data=replace(looks.data, resize=48, reorder=False), train=replace(looks.train, lr=.03, lr_policy=.3, clip_norm=20.))
-    return Scale('laptop', looks, motion, (28, 36, 48), (28,), 16, 1e-3, (.04, .07),
-                 dict(looks=NeedleConfig(videos=2000, val_share=.25, size=80), motion=NeedleConfig(videos=2000, val_share=.25, size=48, max_hidden=.3, task='motion')))
+    looks = replace(
+        looks,
+        log_with='none',
+        model=model,
+        data=replace(looks.data, resize=80, workers=2),
+        train=replace(looks.train, epochs=10, batch_size=16),
+    )
+    by_motion = replace(
+        model,
+        frame_size=48,
+        patch_size=28,
+        global_size=24,
+        focus_frames=12,
+        temporal_shift=True,
+        policy='mlp',
+        policy_hidden=64,
+        classifier='average',
+        classifier_detached=True,
+        feature_reuse=True,
+    )
+    motion = replace(
+        looks,
+        model=by_motion,
+        data=replace(looks.data, resize=48, reorder=False),
+        train=replace(looks.train, lr=0.03, lr_policy=0.3, clip_norm=20.0),
+    )
+    return Scale(
+        'laptop',
+        looks,
+        motion,
+        (28, 36, 48),
+        (28,),
+        16,
+        1e-3,
+        (0.04, 0.07),
+        dict(
+            looks=NeedleConfig(videos=2000, val_share=0.25, size=80),
+            motion=NeedleConfig(videos=2000, val_share=0.25, size=48, max_hidden=0.3, task='motion'),
+        ),
+    )
 
 def paper_scale(name:str='paper', looks:str='mn2rn-p128')->Scale: # looks: a preset
     "The paper's networks, from ImageNet's weights, on datasets of one's own."
     def pretrained(name):
         found = preset(name)
         return replace(found, model=replace(found.model, weights='IMAGENET1K_V1'))
-    return Scale(name, pretrained(looks), pretrained('tsm-p128'), (96, 128, 160), (128, 144, 160, 176), 16, 3e-4, (.04, .07), dict(looks=None, motion=None))
+    return Scale(
+        name,
+        pretrained(looks),
+        pretrained('tsm-p128'),
+        (96, 128, 160),
+        (128, 144, 160, 176),
+        16,
+        3e-4,
+        (0.04, 0.07),
+        dict(looks=None, motion=None),
+    )
 
-SCALES: dict[str,Callable[[],Scale]] = {'laptop': laptop_scale, 'paper': paper_scale, 'paper-rn': lambda: paper_scale('paper-rn', 'rn-p128')}
+SCALES: dict[str, Callable[[], Scale]] = {
+    'laptop': laptop_scale,
+    'paper': paper_scale,
+    'paper-rn': lambda: paper_scale('paper-rn', 'rn-p128'),
+}
 
 # %% ../../nbs/9_experiments/01_suite.ipynb #b7e38f0b
 @dataclass(frozen=True)
@@ -64,11 +116,16 @@ class Planned:
     task: str = 'looks'            # or motion
     after: str|None = None         # the run whose weights it starts from
 
-def _change(config, model=None, **train): return replace(config, model=replace(config.model, **(model or {})), train=replace(config.train, **train))
+def _change(config, model=None, **train):
+    return replace(config, model=replace(config.model, **(model or {})), train=replace(config.train, **train))
 
 # %% ../../nbs/9_experiments/01_suite.ipynb #8881c7ad
-ABLATION = {'none': {}, '+ auxiliary supervision': dict(auxiliary_supervision=True), '+ diversity augmentation': dict(diversity_augmentation=True),
-            '+ stop-gradient': dict(stop_gradient=True)}           # and '+ frame order', which is the whole
+ABLATION = {
+    'none': {},
+    '+ auxiliary supervision': dict(auxiliary_supervision=True),
+    '+ diversity augmentation': dict(diversity_augmentation=True),
+    '+ stop-gradient': dict(stop_gradient=True),
+}  # and '+ frame order', which is the whole
 
 def _ablation(scale)->Iterator[Planned]:
     c = _change(scale.looks, dict(feature_reuse=True))
@@ -82,16 +139,31 @@ def whole_run(scale:Scale)->str: # the run that has all of Table 6
     return f'v2 {scale.patch_sizes[1]}' if scale.looks.model.feature_reuse else 'ablation + frame order'
 
 # %% ../../nbs/9_experiments/01_suite.ipynb #44fce956
-V1_EPOCHS = dict(pretrain_global=.3, pretrain_local=.3, random_patches=.5, policy=.5, fine_tune=.2, skip=.5)     # as shares of V2's
-FINE_TUNE_LR = .2                                                                                                # of V2's
+V1_EPOCHS = dict(
+    pretrain_global=0.3, pretrain_local=0.3, random_patches=0.5, policy=0.5, fine_tune=0.2, skip=0.5
+)  # as shares of V2's
+FINE_TUNE_LR = 0.2  # of V2's
 
 def _stage(config, stage, scale, **model):
     "The configuration of one of V1's stages."
     c, t = config, config.train
-    c = _change(c, dict(policy='video_grid' if c.model.temporal_shift else 'grid', auxiliary_supervision=True, classifier_detached=False, **model),
-                stage=stage, epochs=max(1, round(V1_EPOCHS[stage]*t.epochs)))
+    c = _change(
+        c,
+        dict(
+            policy='video_grid' if c.model.temporal_shift else 'grid',
+            auxiliary_supervision=True,
+            classifier_detached=False,
+            **model,
+        ),
+        stage=stage,
+        epochs=max(1, round(V1_EPOCHS[stage] * t.epochs)),
+    )
     if stage == 'fine_tune': return _change(c, lr=t.lr*FINE_TUNE_LR)
-    return _change(c, optimizer='adam', lr=scale.policy_lr, lr_policy=1., weight_decay=0.) if stage in ('policy', 'skip') else c
+    return (
+        _change(c, optimizer='adam', lr=scale.policy_lr, lr_policy=1.0, weight_decay=0.0)
+        if stage in ('policy', 'skip')
+        else c
+    )
 
 def _without_weights(config, after): # those of another run are taken
     return config if after is None else _change(config, dict(weights='none', global_weights=None))
@@ -105,7 +177,12 @@ def _v1(scale, task, sizes)->Iterator[Planned]:
     for size in sizes:
         last = before
         for stage in ('random_patches', 'policy', 'fine_tune'):
-            yield Planned(f'{prefix} {size} {stage}', _without_weights(_stage(config, stage, scale, patch_size=size), last), task, last)
+            yield Planned(
+                f'{prefix} {size} {stage}',
+                _without_weights(_stage(config, stage, scale, patch_size=size), last),
+                task,
+                last,
+            )
             last = f'{prefix} {size} {stage}'
         if task == 'looks' and size != sizes[0]:
             for cost in scale.skip_costs:
@@ -114,17 +191,26 @@ def _v1(scale, task, sizes)->Iterator[Planned]:
 
 # %% ../../nbs/9_experiments/01_suite.ipynb #7eb45aa9
 WHOLE_FRAMES = dict(focus_frames=None, policy='central', diversity_augmentation=False)
-BASELINES = {'TSN': dict(global_encoder='none', feature_reuse=False, temporal_shift=False), 'TSM': dict(global_encoder='none', feature_reuse=False), 'TSM+': {}}
+BASELINES = {
+    'TSN': dict(global_encoder='none', feature_reuse=False, temporal_shift=False),
+    'TSM': dict(global_encoder='none', feature_reuse=False),
+    'TSM+': {},
+}
 
 def _motion(scale)->Iterator[Planned]:
     whole = dict(WHOLE_FRAMES, patch_size=scale.motion.model.frame_size)
-    for name, changes in BASELINES.items(): yield Planned(f'motion {name}', _change(scale.motion, {**whole, **changes}), 'motion')
-    for size in scale.motion_sizes: yield Planned(f'motion {size}', _change(scale.motion, dict(patch_size=size)), 'motion')
+    for name, changes in BASELINES.items():
+        yield Planned(f'motion {name}', _change(scale.motion, {**whole, **changes}), 'motion')
+    for size in scale.motion_sizes:
+        yield Planned(f'motion {size}', _change(scale.motion, dict(patch_size=size)), 'motion')
 
 def plan_runs(scale:Scale)->dict[str,Planned]: # by name, each after the one it starts from
     "All runs that there are at a scale."
     found = [Planned(f'v2 {size}', _change(scale.looks, dict(patch_size=size))) for size in scale.patch_sizes]
-    found += [*_ablation(scale), Planned('policies', _change(scale.looks, dict(feature_reuse=False, num_frames=scale.policy_frames)))]
+    found += [
+        *_ablation(scale),
+        Planned('policies', _change(scale.looks, dict(feature_reuse=False, num_frames=scale.policy_frames))),
+    ]
     found += [*_v1(scale, 'looks', scale.patch_sizes), *_motion(scale), *_v1(scale, 'motion', scale.motion_sizes[:1])]
     return {p.name: p for p in found}
 
@@ -141,19 +227,46 @@ def _middle(scale): return f'v2 {scale.patch_sizes[1]}'
 def _sizes(scale): return [f'v2 {size}' for size in scale.patch_sizes]
 def _planned(*generators): return lambda scale: [p.name for g in generators for p in g(scale)]
 def _looks_v1(scale): return _v1(scale, 'looks', scale.patch_sizes)
-def _skips(scale): return [p.name for p in _looks_v1(scale) if any(f'v1 {size} ' in p.name for size in scale.patch_sizes[1:])]
-def _stages(scale): return [p.name for p in (*_looks_v1(scale), *_v1(scale, 'motion', scale.motion_sizes[:1])) if ' skip ' not in p.name]
+def _skips(scale):
+    return [p.name for p in _looks_v1(scale) if any(f'v1 {size} ' in p.name for size in scale.patch_sizes[1:])]
+def _stages(scale):
+    return [
+        p.name for p in (*_looks_v1(scale), *_v1(scale, 'motion', scale.motion_sizes[:1])) if ' skip ' not in p.name
+    ]
 
-EXPERIMENTS = {e.name: e for e in (
-    Experiment('ablation', 'Table 6', 'What does each training technique bring?', lambda s: [*_planned(_ablation)(s), whole_run(s)]),
-    Experiment('policies', 'Table 7', 'Is the learned policy better than those that look at nothing?', lambda s: ['policies']),
-    Experiment('exits', 'Figure 9', 'Is leaving when sure better than leaving at random, or always at the same frame?', lambda s: [_middle(s)]),
-    Experiment('sizes', 'Figures 5 and 6', 'What do patch size and early exit buy?', _sizes),
-    Experiment('v1', 'Tables 1 and 2, Figures 1, 7 and 8', 'Is one stage faster than three, and better?',
-               lambda s: [*_sizes(s), *_stages(s), f'motion {s.motion_sizes[0]}']),
-    Experiment('skipping', 'Table 3', 'Is early exit as good as skipping frames by a learned policy?', _skips),
-    Experiment('motion', 'Table 5', 'What do patches save where motion tells the class?', _planned(_motion)),
-    Experiment('patches', 'Figure 10', 'Where does it look?', lambda s: [_middle(s)]))}
+EXPERIMENTS = {
+    e.name: e
+    for e in (
+        Experiment(
+            'ablation',
+            'Table 6',
+            'What does each training technique bring?',
+            lambda s: [*_planned(_ablation)(s), whole_run(s)],
+        ),
+        Experiment(
+            'policies',
+            'Table 7',
+            'Is the learned policy better than those that look at nothing?',
+            lambda s: ['policies'],
+        ),
+        Experiment(
+            'exits',
+            'Figure 9',
+            'Is leaving when sure better than leaving at random, or always at the same frame?',
+            lambda s: [_middle(s)],
+        ),
+        Experiment('sizes', 'Figures 5 and 6', 'What do patch size and early exit buy?', _sizes),
+        Experiment(
+            'v1',
+            'Tables 1 and 2, Figures 1, 7 and 8',
+            'Is one stage faster than three, and better?',
+            lambda s: [*_sizes(s), *_stages(s), f'motion {s.motion_sizes[0]}'],
+        ),
+        Experiment('skipping', 'Table 3', 'Is early exit as good as skipping frames by a learned policy?', _skips),
+        Experiment('motion', 'Table 5', 'What do patches save where motion tells the class?', _planned(_motion)),
+        Experiment('patches', 'Figure 10', 'Where does it look?', lambda s: [_middle(s)]),
+    )
+}
 
 # %% ../../nbs/9_experiments/01_suite.ipynb #03e1cbbb
 def needed(scale:Scale,

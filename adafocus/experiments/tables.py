@@ -16,19 +16,45 @@ from ..method.published import PAPER, STEPS
 from ..method.v1 import STAGES
 
 # %% ../../nbs/9_experiments/07_tables.ipynb #03b622ff
-PAGES = dict(ablation='ablation', policies='policies', exits='exits', sizes='exits', v1='v1', skipping='v1', motion='motion', patches='patches')    # by experiment
+PAGES = dict(
+    ablation='ablation',
+    policies='policies',
+    exits='exits',
+    sizes='exits',
+    v1='v1',
+    skipping='v1',
+    motion='motion',
+    patches='patches',
+)  # by experiment
 
 def summary_table(rows:list[dict], folder:str='')->str: # Markdown; folder: where the notebooks are, as 'nbs/'
     "How many claims of each experiment hold, and the page that shows it."
     def line(e):
         said = [r['verdict'] for r in rows if r['command'].split()[-1] == e.name]
-        return said and f'| {e.paper} | {e.question} | {" | ".join(str(said.count(v)) for v in VERDICTS)} | [{e.name}]({folder}results_{PAGES[e.name]}.ipynb) |'
-    return '\n'.join(['| | | ' + ' | '.join(VERDICTS) + ' | |', '| --- | --- | ---: | ---: | ---: | --- |', *filter(None, map(line, EXPERIMENTS.values()))])
+        return (
+            said
+            and f'| {e.paper} | {e.question} | {" | ".join(str(said.count(v)) for v in VERDICTS)} | [{e.name}]({folder}results_{PAGES[e.name]}.ipynb) |'
+        )
+    return '\n'.join(
+        [
+            '| | | ' + ' | '.join(VERDICTS) + ' | |',
+            '| --- | --- | ---: | ---: | ---: | --- |',
+            *filter(None, map(line, EXPERIMENTS.values())),
+        ]
+    )
 
 def claims_table(rows:list[dict])->str: # Markdown
     "A page of claims."
-    cells = lambda r: f'| {r["where"]} | {r["claim"]} | {r["paper"]} | {r["here"]} | **{r["verdict"]}** | `{r["command"].split()[-1]}` |'
-    return '\n'.join(['| | the paper says | there | here | | experiment |', '| --- | --- | --- | --- | --- | --- |', *map(cells, rows)])
+    cells = lambda r: (
+        f'| {r["where"]} | {r["claim"]} | {r["paper"]} | {r["here"]} | **{r["verdict"]}** | `{r["command"].split()[-1]}` |'
+    )
+    return '\n'.join(
+        [
+            '| | the paper says | there | here | | experiment |',
+            '| --- | --- | --- | --- | --- | --- |',
+            *map(cells, rows),
+        ]
+    )
 
 # %% ../../nbs/9_experiments/07_tables.ipynb #47b925ad
 def ablation_table(found:Results)->str:
@@ -37,7 +63,11 @@ def ablation_table(found:Results)->str:
     held = 'centre_inside' in found.rows('ablation')[0]
     for v in found.variants('ablation'):
         now, first = (found.values('ablation', variant=v, step=k) for k in (-1, 0))
-        rows.append([v, mean_std(first), mean_std(now), '' if before is None else mean_std(now - before)] + ([mean_std(found.values('ablation', 'centre_inside', variant=v))] if held else []) + [f'{PAPER["ablation"][v]:.1f}'])
+        rows.append(
+            [v, mean_std(first), mean_std(now), '' if before is None else mean_std(now - before)]
+            + ([mean_std(found.values('ablation', 'centre_inside', variant=v))] if held else [])
+            + [f'{PAPER["ablation"][v]:.1f}']
+        )
         before = now
     T = len(found.rows('ablation')[0]['score'])
     return as_table(['%', 't = 1', f't = {T}', 'added'] + ['sign in patch']*held + ['paper'], rows)
@@ -46,7 +76,16 @@ def policies_table(found:Results)->str:
     "Table 7: the score after so many frames, here / in the paper."
     T = len(found.rows('policies')[0]['score'])
     steps = [t for t in STEPS if t <= T]
-    rows = [[v, *(f'{mean_std(found.values("policies", variant=v, step=t - 1))} / {PAPER["policies"][v][STEPS.index(t)]}' for t in steps)] for v in found.variants('policies')]
+    rows = [
+        [
+            v,
+            *(
+                f'{mean_std(found.values("policies", variant=v, step=t - 1))} / {PAPER["policies"][v][STEPS.index(t)]}'
+                for t in steps
+            ),
+        ]
+        for v in found.variants('policies')
+    ]
     return as_table(['% here / paper', *(f't = {t}' for t in steps)], rows)
 
 # %% ../../nbs/9_experiments/07_tables.ipynb #2799251f
@@ -61,13 +100,37 @@ def training_table(found:Results, task:str='looks')->str:
     stages = list(STAGES)[:5]
     T = len(found.rows('v1', task=task)[0]['score'])
     steps = sorted({1, T})
-    head, rows = ['P', 'seconds V1', *(s.replace('_', ' ') for s in stages), 'V2', 'times', "V2 at V1's %", *(f'% {v}' + (f', t = {t}' if T > 1 else '') for t in steps for v in ('V1', 'V2'))], []
+    head, rows = (
+        [
+            'P',
+            'seconds V1',
+            *(s.replace('_', ' ') for s in stages),
+            'V2',
+            'times',
+            "V2 at V1's %",
+            *(f'% {v}' + (f', t = {t}' if T > 1 else '') for t in steps for v in ('V1', 'V2')),
+        ],
+        [],
+    )
     for size in task_sizes(found, task):
-        v1, v2 = (sorted(found.rows('v1', variant=v, task=task, patch_size=size), key=lambda x: x['seed']) for v in ('V1', 'V2'))
+        v1, v2 = (
+            sorted(found.rows('v1', variant=v, task=task, patch_size=size), key=lambda x: x['seed'])
+            for v in ('V1', 'V2')
+        )
         each = [mean_std([x['stages'][s]['seconds'] for x in v1], 1, 0) for s in stages]
         s1, s2 = (np.array([x['seconds'] for x in v]) for v in (v1, v2))
         reached = [seconds_to(b, a['score'][-1]) for a, b in zip(v1, v2)]
-        rows.append([size, mean_std(s1, 1, 0), *each, mean_std(s2, 1, 0), mean_std(s1/s2, 1, 2), 'not always' if None in reached else mean_std(reached, 1, 0), *(mean_std([x['score'][t - 1] for x in v]) for t in steps for v in (v1, v2))])
+        rows.append(
+            [
+                size,
+                mean_std(s1, 1, 0),
+                *each,
+                mean_std(s2, 1, 0),
+                mean_std(s1 / s2, 1, 2),
+                'not always' if None in reached else mean_std(reached, 1, 0),
+                *(mean_std([x['score'][t - 1] for x in v]) for t in steps for v in (v1, v2)),
+            ]
+        )
     return as_table(head, rows)
 
 def skipping_table(found:Results)->str:
@@ -75,12 +138,32 @@ def skipping_table(found:Results)->str:
     rows = []
     for size in sorted({x['patch_size'] for x in found.rows('skipping')}):
         whole = dict(variant='V1', patch_size=size)
-        rows.append([f'P = {size}', 'all', f'{found.values("skipping", "gflops", **whole).mean():.4f}', mean_std(found.values('skipping', **whole)), '', '', ''])
+        rows.append(
+            [
+                f'P = {size}',
+                'all',
+                f'{found.values("skipping", "gflops", **whole).mean():.4f}',
+                mean_std(found.values('skipping', **whole)),
+                '',
+                '',
+                '',
+            ]
+        )
         for cost in sorted({x['skip_cost'] for x in found.rows('skipping', variant='V1+', patch_size=size)}):
             at = dict(patch_size=size, skip_cost=cost)
-            both = {v: (mean_std(found.values('skipping', 'gflops', variant=v, **at), 1, 4), mean_std(found.values('skipping', variant=v, **at))) if found.rows('skipping', variant=v, **at) else ('', '') for v in ('V1+', 'V2+')}
+            both = {
+                v: (
+                    mean_std(found.values('skipping', 'gflops', variant=v, **at), 1, 4),
+                    mean_std(found.values('skipping', variant=v, **at)),
+                )
+                if found.rows('skipping', variant=v, **at)
+                else ('', '')
+                for v in ('V1+', 'V2+')
+            }
             looks = mean_std(found.values('skipping', 'looks', variant='V1+', **at), 1)
-            rows.append([f'  price {cost:g}', looks, both['V1+'][0], '', both['V1+'][1], both['V2+'][1], both['V2+'][0]])
+            rows.append(
+                [f'  price {cost:g}', looks, both['V1+'][0], '', both['V1+'][1], both['V2+'][1], both['V2+'][0]]
+            )
     return as_table(['', 'looks', 'GFLOPs', '% V1', '% V1+', '% V2+', 'GFLOPs V2+'], rows)
 
 def _paper_motion(v): # the paper's row, where this is it
@@ -96,6 +179,15 @@ def motion_table(found:Results)->str:
         rate = found.values('motion', 'videos_per_second', **at)
         first = found.rows('motion', **at)[0]
         frames = f'{first["glances"]} + {first["looks"]}' if first['glances'] else f'{first["looks"]}'
-        rows.append([v, frames, mean_std(found.values('motion', **at)), f'{found.values("motion", "gflops", **at).mean():.4f}', mean_std(rate, 1, 0), mean_std(found.values('motion', 'speedup', **at), 1, 2),
-                     *('' if x is None else f'{x:g}' for x in paper or (None,)*3)])
+        rows.append(
+            [
+                v,
+                frames,
+                mean_std(found.values('motion', **at)),
+                f'{found.values("motion", "gflops", **at).mean():.4f}',
+                mean_std(rate, 1, 0),
+                mean_std(found.values('motion', 'speedup', **at), 1, 2),
+                *('' if x is None else f'{x:g}' for x in paper or (None,) * 3),
+            ]
+        )
     return as_table(['', 'frames', '%', 'GFLOPs', 'videos/s', 'of TSM+', 'paper: %', 'GFLOPs', 'videos/s'], rows)

@@ -39,18 +39,40 @@ class Machine:
     mixed_precision: Literal['no', 'bf16', 'fp16']|None = None
     "not given: what accelerate was configured or launched with"
 
-_LEAVE = {'out', 'init', 'classes', 'mixed_precision', 'num_classes', 'flip', 'workers', 'accumulate', 'compile', 'data', 'manifest'}    # of a run that is there: filled in, or free to change
+_LEAVE = {
+    'out',
+    'init',
+    'classes',
+    'mixed_precision',
+    'num_classes',
+    'flip',
+    'workers',
+    'accumulate',
+    'compile',
+    'data',
+    'manifest',
+}  # of a run that is there: filled in, or free to change
 
-def _where(spec): return spec and Path(spec.split(':')[-1]).name                             # a folder may be moved, with its name
+def _where(spec):                             # a folder may be moved, with its name
+    return spec and Path(spec.split(':')[-1]).name
 
 def _differs(one, other): # names
-    return {n for n in one if n not in _LEAVE and not isinstance(one[n], dict) and one[n] != other.get(n)} | {n for k, x in one.items() if isinstance(x, dict) for n in _differs(x, other[k])}
+    return {n for n in one if n not in _LEAVE and not isinstance(one[n], dict) and one[n] != other.get(n)} | {
+        n for k, x in one.items() if isinstance(x, dict) for n in _differs(x, other[k])
+    }
 
 # %% ../../nbs/9_experiments/02_workbench.ipynb #fb9c0bd6
 class _Folders:
     "Where the runs of one scale lie, and what each is on this machine."
     def __init__(self, scale:Scale, out:Path, given:dict[str,str|None], machine:Machine, accelerator:Accelerator, stop:StopSignals|None=None):
-        self.scale, self.out, self.given, self.machine, self.accelerator, self.stop = scale, out, given, machine, accelerator, stop
+        self.scale, self.out, self.given, self.machine, self.accelerator, self.stop = (
+            scale,
+            out,
+            given,
+            machine,
+            accelerator,
+            stop,
+        )
         self._asked = {}                                                                         # what `answers` keeps
 
     def folder(self, name:str, seed:int)->Path: return self.out/f'seed-{seed}'/name.replace(' ', '-')
@@ -58,9 +80,20 @@ class _Folders:
     def config(self, planned:Planned, seed:int)->Config:
         "A run's configuration, on this machine."
         c, m = planned.config, self.machine
-        d = replace(c.data, data=self.given['clips'] if planned.task == 'clips' else self.scale.data(planned.task, self.given), workers=c.data.workers if m.workers is None else m.workers)
-        return replace(c, out=str(self.folder(planned.name, seed)), init=str(self.folder(planned.after, seed)) if planned.after else None, seed=seed,
-                       mixed_precision=m.mixed_precision, data=d, train=replace(c.train, accumulate=m.accumulate, compile=m.compile))
+        d = replace(
+            c.data,
+            data=self.given['clips'] if planned.task == 'clips' else self.scale.data(planned.task, self.given),
+            workers=c.data.workers if m.workers is None else m.workers,
+        )
+        return replace(
+            c,
+            out=str(self.folder(planned.name, seed)),
+            init=str(self.folder(planned.after, seed)) if planned.after else None,
+            seed=seed,
+            mixed_precision=m.mixed_precision,
+            data=d,
+            train=replace(c.train, accumulate=m.accumulate, compile=m.compile),
+        )
 
     def finished(self, name:str, seed:int)->bool:
         "Is this run there, to the weights of its last epoch?"
@@ -74,7 +107,9 @@ def _take_last(run): # also for the run that goes on from this one
     checkpoint, wrong = find_checkpoint(run)
     if wrong: raise ValueError(f'{run}: the last checkpoint is damaged ({wrong[0]})')
     model, _ = load_run(run)
-    model.load_state_dict({name.removeprefix('module.'): x for name, x in load_file(checkpoint/'model.safetensors').items()})
+    model.load_state_dict(
+        {name.removeprefix('module.'): x for name, x in load_file(checkpoint / 'model.safetensors').items()}
+    )
     save_weights(model, run/'model.safetensors')
     (run/'last_epoch').touch()
 
@@ -86,8 +121,12 @@ class _Trains(_Folders):
         run, config = self.folder(planned.name, seed), self.config(planned, seed)
         there = (run/'config.yaml').is_file()
         earlier = load_config(run/'config.yaml') if there else config
-        if differs := _differs(asdict(config), asdict(earlier)) | ({'data'} if _where(config.data.data) != _where(earlier.data.data) else set()):
-            raise ValueError(f'{run} holds a run of other values ({", ".join(sorted(differs))}); --out must be another folder, or that run be removed')
+        if differs := _differs(asdict(config), asdict(earlier)) | (
+            {'data'} if _where(config.data.data) != _where(earlier.data.data) else set()
+        ):
+            raise ValueError(
+                f'{run} holds a run of other values ({", ".join(sorted(differs))}); --out must be another folder, or that run be removed'
+            )
         if not self.finished(planned.name, seed):
             train(config, run if there else None, Accelerator(mixed_precision=self.machine.mixed_precision), self.stop)
             if self.accelerator.is_main_process: _take_last(run)
@@ -96,7 +135,10 @@ class _Trains(_Folders):
 
 # %% ../../nbs/9_experiments/02_workbench.ipynb #2fd618aa
 def _all_read(failures, config): # the scores that are compared must be of the same videos
-    if failures and not config.data.skip_bad: raise VideosUnreadable(f'{len(failures)} validation videos could not be read, and scores would not be comparable; the first: {next(iter(failures.values()))}')
+    if failures and not config.data.skip_bad:
+        raise VideosUnreadable(
+            f'{len(failures)} validation videos could not be read, and scores would not be comparable; the first: {next(iter(failures.values()))}'
+        )
 
 class _Asks(_Trains):
     "And scores those that are there."
@@ -109,7 +151,8 @@ class _Asks(_Trains):
         model, config, data = self.open(name, seed)
         feed = RunLoader(data.val, config, self.accelerator)
         found, failures = evaluate(model, feed, self.accelerator, policies, config.seed, data.multi_label)
-        feed.close(); _all_read(failures, config)
+        feed.close()
+        _all_read(failures, config)
         return found
 
 # %% ../../nbs/9_experiments/02_workbench.ipynb #c03dbe90
@@ -124,7 +167,9 @@ class Workbench(_Asks):
             for split, videos in (('train', [data.train[k] for k in some]), ('val', data.val)):
                 *found[split], _, failures = collect_logits(model, videos, config, self.accelerator, data.multi_label)
                 if split == 'val': _all_read(failures, config)
-            self._asked[name, seed] = dict(found, costs=count(config.model).per_step(), fixed=count(config.model).per_step(asked=False))
+            self._asked[name, seed] = dict(
+                found, costs=count(config.model).per_step(), fixed=count(config.model).per_step(asked=False)
+            )
         return self._asked[name, seed]
 
     def forget(self)->None: self._asked.clear()

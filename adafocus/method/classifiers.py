@@ -26,19 +26,23 @@ class MaxPoolClassifier(nn.Module):
                  dropout:float=.2,  # before every head
                 ):
         super().__init__()
-        self.embed = nn.Sequential(nn.Linear(global_features + local_features, hidden), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True))
+        self.embed = nn.Sequential(
+            nn.Linear(global_features + local_features, hidden), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True)
+        )
         self.dropout = nn.Dropout(dropout)
         self.weight = nn.Parameter(torch.empty(steps, num_classes, hidden))
         self.bias = nn.Parameter(torch.empty(steps, num_classes))
         bound = 1/math.sqrt(hidden)                                              # as nn.Linear starts
-        nn.init.uniform_(self.weight, -bound, bound); nn.init.uniform_(self.bias, -bound, bound)
+        nn.init.uniform_(self.weight, -bound, bound)
+        nn.init.uniform_(self.bias, -bound, bound)
 
     def forward(self, e_G:Tensor|None,  # (B, T, global_features), frames in the order in which they are processed; None: not read
                 e_L:Tensor,             # (B, T, local_features)
                )->Tensor:               # logits (B, T, K), row t from frames 0 to t; ValueError for more than `steps` frames
         features = e_L if e_G is None else torch.cat([e_G, e_L], -1)
         b, t = features.shape[:2]
-        if t > len(self.weight): raise ValueError(f'there are {t} frames; this classifier has heads for {len(self.weight)}')
+        if t > len(self.weight):
+            raise ValueError(f'there are {t} frames; this classifier has heads for {len(self.weight)}')
         pooled = self.embed(features.flatten(0, 1)).view(b, t, -1).cummax(dim=1).values
         pooled = self.dropout(pooled).transpose(0, 1)                             # (T, B, D)
         return torch.baddbmm(self.bias[:t, None], pooled, self.weight[:t].transpose(1, 2)).transpose(0, 1)
@@ -52,7 +56,10 @@ class MaxPoolClassifier(nn.Module):
         features = self.embed(e_L if e_G is None else torch.cat([e_G, e_L], -1))          # nothing in it is below 0
         pooled = features if pooled is None else torch.maximum(features, pooled.to(features.dtype))
         rows = {t: [k for k, s in enumerate(steps) if s == t] for t in sorted(set(steps))}
-        found = [F.linear(self.dropout(pooled if len(r) == len(steps) else pooled[r]), self.weight[t], self.bias[t]) for t, r in rows.items()]
+        found = [
+            F.linear(self.dropout(pooled if len(r) == len(steps) else pooled[r]), self.weight[t], self.bias[t])
+            for t, r in rows.items()
+        ]
         back = torch.tensor(sum(rows.values(), []), device=pooled.device).argsort()
         return torch.cat(found)[back], pooled
 

@@ -43,14 +43,24 @@ class Costs:
 
     def total(self, without:tuple[str,...]=())->float: # GFLOPs (1e9 multiply-adds) for one video, seen whole and classified once
         "All frames, one prediction; some parts may be left out."
-        return sum(c.each*(1 if c.part == 'head' and self.steps > 1 else c.times) for c in self.parts if c.part not in without)/1e9
+        return (
+            sum(
+                c.each * (1 if c.part == 'head' and self.steps > 1 else c.times)
+                for c in self.parts
+                if c.part not in without
+            )
+            / 1e9
+        )
 
     def per_step(self, without:tuple[str,...]=(),
                  asked:bool=True,        # for a prediction after every step so far; off: after the last of them alone
                 )->np.ndarray:           # (steps,) GFLOPs
         "What has been spent when a video is left after step 1, 2, ..."
         steps, heads = np.arange(1, self.steps + 1), sum(c.each for c in self.parts if c.part == 'head' and not asked)
-        return (steps*sum(c.each*c.times/self.steps for c in self.parts if c.part not in without) - (steps - 1)*heads)/1e9
+        return (
+            steps * sum(c.each * c.times / self.steps for c in self.parts if c.part not in without)
+            - (steps - 1) * heads
+        ) / 1e9
 
 # %% ../../nbs/1_method/07_costs.ipynb #a3249331
 def count(config:ModelConfig)->Costs:

@@ -24,7 +24,9 @@ def _check(positions, patch_size, h, w):
     if positions.ndim != 2 or positions.shape[1] != 2:
         raise ValueError(f'positions has shape {tuple(positions.shape)}; it must be (N, 2), one (x, y) for each frame')
     if not 1 <= patch_size <= min(h, w):
-        raise ValueError(f'patch_size is {patch_size}; it must be from 1 to {min(h, w)}, the shorter side of a {h} x {w} frame')
+        raise ValueError(
+            f'patch_size is {patch_size}; it must be from 1 to {min(h, w)}, the shorter side of a {h} x {w} frame'
+        )
 
 # %% ../../nbs/1_method/01_crop.ipynb #8898d78a
 def _integer_crops(frames, positions, patch_size):
@@ -35,7 +37,7 @@ def _integer_crops(frames, positions, patch_size):
     whole = torch.minimum(corner.detach().nan_to_num().floor(), (room - 1).clamp(min=0))
     steps = torch.arange(patch_size + 1, device=frames.device)
     columns, rows = (whole.long()[:, :, None] + steps).unbind(1)                     # (N, P+1) each
-    columns, rows = columns.clamp(max=w - 1), rows.clamp(max=h - 1)                   # matters only where P equals H or W
+    columns, rows = columns.clamp(max=w - 1), rows.clamp(max=h - 1)  # matters only where P equals H or W
     index = torch.arange(n, device=frames.device)[:, None, None]
     crops = frames.permute(0, 2, 3, 1)[index, rows[:, :, None], columns[:, None, :]]  # (N, P+1, P+1, C)
     return crops.permute(0, 3, 1, 2), corner - whole
@@ -46,7 +48,9 @@ def crop_patches(frames:Tensor,     # (N, C, H, W), any float dtype
                 )->Tensor:          # (N, C, P, P), of the frames' dtype, channels last in memory
     "Cut a P x P patch from each frame by bilinear interpolation, differentiable in `positions` (Eq. 5-8)."
     if frames.ndim != 4 or not frames.is_floating_point():
-        raise ValueError(f'frames is {frames.dtype} of shape {tuple(frames.shape)}; it must be a float tensor (N, C, H, W)')
+        raise ValueError(
+            f'frames is {frames.dtype} of shape {tuple(frames.shape)}; it must be a float tensor (N, C, H, W)'
+        )
     _check(positions, patch_size, *frames.shape[2:])
     if positions.shape[0] != frames.shape[0]:
         raise ValueError(f'positions has {len(positions)} rows for {len(frames)} frames; there must be one for each')

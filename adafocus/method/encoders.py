@@ -34,12 +34,21 @@ class Encoder(nn.Module):
                )->tuple[Tensor,Tensor]: # map (N, out_channels, h, w), vector (N, out_channels)
         "ValueError if N is no multiple of `frames`."
         if self.frames and images.shape[0] % self.frames:
-            raise ValueError(f'there are {len(images)} images; with a shift over {self.frames} frames their number must be a multiple of that')
+            raise ValueError(
+                f'there are {len(images)} images; with a shift over {self.frames} frames their number must be a multiple of that'
+            )
         if self.input_size and images.shape[-2:] != (self.input_size,)*2:
             images = F.interpolate(images, size=(self.input_size,)*2, mode='bilinear', align_corners=True)
-        if images.device.type == 'cpu' and not self.training and not torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        if (
+            images.device.type == 'cpu'
+            and not self.training
+            and not torch.is_grad_enabled()
+            and not torch.compiler.is_compiling()
+        ):
             whole = self.frames or 1                                                # images that must stay together
-            maps = torch.cat([self.body(part) for part in images.split(whole*max(1, CPU_SLICE//images[0, 0].numel()//whole))])
+            maps = torch.cat(
+                [self.body(part) for part in images.split(whole * max(1, CPU_SLICE // images[0, 0].numel() // whole))]
+            )
         else: maps = self.body(images)
         return maps, maps.mean((2, 3))
 
@@ -62,21 +71,28 @@ def _torchvision_body(name, weights):
         net = torchvision.models.get_model(name, weights=None)
         _fill(net, read_weights(weights), f'{weights} does not hold the weights of a {name} as torchvision names them')
         return _body(net)
-    try: return _body(torchvision.models.get_model(name, weights=weights))
-    except (OSError, RuntimeError) as e:                         # urllib's errors are OSErrors; a broken file fails its hash
-        raise WeightsUnavailable(f'{name}: the weights {weights} could not be downloaded ({e}); check the connection, '
-                           f'put the file into {torchvision_cache()}, or start from random ones with --weights none') from e
+    try:
+        return _body(torchvision.models.get_model(name, weights=weights))
+    except (OSError, RuntimeError) as e:  # urllib's errors are OSErrors; a broken file fails its hash
+        raise WeightsUnavailable(
+            f'{name}: the weights {weights} could not be downloaded ({e}); check the connection, '
+            f'put the file into {torchvision_cache()}, or start from random ones with --weights none'
+        ) from e
     except (ValueError, KeyError) as e:
         known = [w.name for w in torchvision.models.get_model_weights(name)]
-        raise ValueError(f'{weights!r} is no file, and no name of weights of {name}; weights, or global_weights, may be none, {", ".join(known)}, '
-                         f'or a file with a state dict of torchvision\'s {name}') from e
+        raise ValueError(
+            f'{weights!r} is no file, and no name of weights of {name}; weights, or global_weights, may be none, {", ".join(known)}, '
+            f'or a file with a state dict of torchvision\'s {name}'
+        ) from e
 
 def _body(net):
     "A classification network without its pooling and classifier, and its number of channels."
     if hasattr(net, 'features'):
         head = next(m for m in net.classifier.modules() if isinstance(m, nn.Linear))
         return net.features, head.in_features
-    return nn.Sequential(OrderedDict((k, m) for k, m in net.named_children() if k not in ('avgpool', 'fc'))), net.fc.in_features
+    return nn.Sequential(
+        OrderedDict((k, m) for k, m in net.named_children() if k not in ('avgpool', 'fc'))
+    ), net.fc.in_features
 
 def torchvision_cache()->str:
     "The folder in which torchvision keeps downloaded weights."
@@ -126,7 +142,7 @@ class TemporalShift(nn.Module):
 
     def forward(self, x:Tensor)->Tensor: # (B*T, C, h, w) -> the same
         moved = x.shape[1]//self.share
-        x = x.permute(0, 2, 3, 1).unflatten(0, (-1, self.frames))                # (B, T, h, w, C): channels last in memory stay so
+        x = x.permute(0, 2, 3, 1).unflatten(0, (-1, self.frames))  # (B, T, h, w, C): channels last in memory stay so
         earlier = F.pad(x[:, 1:, ..., :moved], (0, 0, 0, 0, 0, 0, 0, 1))
         later = F.pad(x[:, :-1, ..., moved:2*moved], (0, 0, 0, 0, 0, 0, 1, 0))
         return torch.cat([earlier, later, x[..., 2*moved:]], -1).flatten(0, 1).permute(0, 3, 1, 2)
@@ -146,7 +162,11 @@ def insert_temporal_shift(body:nn.Module, # changed in place
 
 def _shift_places(body)->Iterator[tuple[nn.Module,str]]:
     "Parent and name of each convolution to shift before."
-    blocks = [m for m in body.modules() if isinstance(m, torchvision.models.resnet.BasicBlock | torchvision.models.resnet.Bottleneck)]
+    blocks = [
+        m
+        for m in body.modules()
+        if isinstance(m, torchvision.models.resnet.BasicBlock | torchvision.models.resnet.Bottleneck)
+    ]
     inverted = [m for m in body.modules() if hasattr(m, 'use_res_connect')]
     for block in blocks: yield block, 'conv1'
     for block in inverted:

@@ -30,6 +30,7 @@ def adafocus_loss(outputs:tuple[AdaFocusOutput, AdaFocusOutput|None], # (learned
         terms[f'{prefix}global'] = frame_cross_entropy(out.global_logits, labels)
         terms[f'{prefix}local'] = frame_cross_entropy(out.local_logits, labels)
         auxiliary = terms[f'{prefix}global'] + terms[f'{prefix}local']
-        if not auxiliary_supervision: auxiliary = 0*auxiliary            # DistributedDataParallel waits for every parameter's gradient
+        if not auxiliary_supervision:
+            auxiliary = 0 * auxiliary  # DistributedDataParallel waits for every parameter's gradient
         branches.append(terms[f'{prefix}classifier'] + auxiliary)
     return sum(branches)/len(branches), terms

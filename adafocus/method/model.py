@@ -79,11 +79,14 @@ def _check_model(config):
         raise ValueError(f'focus_frames is {config.focus_frames}; it must be at least 1, or None')
     if config.global_size is not None and config.global_size < 1:
         raise ValueError(f'global_size is {config.global_size}; it must be at least 1, or None')
-    if config.global_weights == '': raise ValueError("global_weights is ''; it must be a name or a file, or not be given")
+    if config.global_weights == '':
+        raise ValueError("global_weights is ''; it must be a name or a file, or not be given")
     if not 1 <= config.patch_size <= config.frame_size:
         raise ValueError(f'patch_size is {config.patch_size}; it must be from 1 to frame_size, {config.frame_size}')
     if config.classifier_detached and not config.auxiliary_supervision:
-        raise ValueError('classifier_detached is True and auxiliary_supervision False, so that nothing would train the encoders; one must change')
+        raise ValueError(
+            'classifier_detached is True and auxiliary_supervision False, so that nothing would train the encoders; one must change'
+        )
     if not 0 <= config.dropout < 1: raise ValueError(f'dropout is {config.dropout}; it must be at least 0 and below 1')
 
 # %% ../../nbs/1_method/05_model.ipynb #0fcb59c4
@@ -100,12 +103,17 @@ def broadcast_positions(positions:Tensor, # (B, T', 2), or (B, 1, 2)
            focus_frames:int,        # T'
           )->Tensor:         # (B, T', 2)
     "One position for each frame, where there may be one for all of them."
-    if positions.shape[1] not in (1, focus_frames): raise ValueError(f'there are positions for {positions.shape[1]} frames; there must be {focus_frames}, or 1 for all')
+    if positions.shape[1] not in (1, focus_frames):
+        raise ValueError(
+            f'there are positions for {positions.shape[1]} frames; there must be {focus_frames}, or 1 for all'
+        )
     return positions.expand(-1, focus_frames, -1)
 
 def _check_frames(encoder, frames):
     if encoder.frames and frames.shape[1] != encoder.frames:
-        raise ValueError(f'there are {frames.shape[1]} frames a video; this encoder shifts channels over {encoder.frames}')
+        raise ValueError(
+            f'there are {frames.shape[1]} frames a video; this encoder shifts channels over {encoder.frames}'
+        )
 
 # %% ../../nbs/1_method/05_model.ipynb #2582a033
 class _Parts(nn.Module):
@@ -114,25 +122,36 @@ class _Parts(nn.Module):
         super().__init__()
         self.config = c = config
         num_frames, focus_frames = c.num_frames, c.focus_frames or c.num_frames
-        self.global_encoder = build_encoder(c.global_encoder, c.global_weights or c.weights, c.global_size, num_frames if c.temporal_shift else None)
-        self.local_encoder = build_encoder(c.local_encoder, c.weights, shift_frames=focus_frames if c.temporal_shift else None)
+        self.global_encoder = build_encoder(
+            c.global_encoder, c.global_weights or c.weights, c.global_size, num_frames if c.temporal_shift else None
+        )
+        self.local_encoder = build_encoder(
+            c.local_encoder, c.weights, shift_frames=focus_frames if c.temporal_shift else None
+        )
         g, l = self.global_encoder.out_channels, self.local_encoder.out_channels
         self.policy_map_size = self._map_size()
-        self.policy = build_policy(c.policy, g, self.policy_map_size, frames=num_frames, reduced=c.policy_channels, hidden=c.policy_hidden)
+        self.policy = build_policy(
+            c.policy, g, self.policy_map_size, frames=num_frames, reduced=c.policy_channels, hidden=c.policy_hidden
+        )
         self.classifier = build_classifier(c.classifier, g if c.feature_reuse else 0, l, c.num_classes, c.num_frames,
                                            hidden=c.classifier_hidden, dropout=c.dropout)
         self.global_head = nn.Sequential(nn.Dropout(c.dropout), nn.Linear(g, c.num_classes))   # FC_G
         self.local_head = nn.Sequential(nn.Dropout(c.dropout), nn.Linear(l, c.num_classes))    # FC_L
         if c.temporal_shift and not self.classifier.per_video:
-            raise ValueError(f'classifier is {c.classifier}, which predicts after each frame; with temporal_shift, where a frame has heard of the next, it may be average')
+            raise ValueError(
+                f'classifier is {c.classifier}, which predicts after each frame; with temporal_shift, where a frame has heard of the next, it may be average'
+            )
         if focus_frames != num_frames and not (self.policy.per_video and self.classifier.per_video):
-            raise ValueError(f'focus_frames is {focus_frames}; with policy {c.policy} and classifier {c.classifier}, which pair the frames, '
-                             f'it can only be num_frames, {num_frames} (mlp and average take them for the whole video)')
+            raise ValueError(
+                f'focus_frames is {focus_frames}; with policy {c.policy} and classifier {c.classifier}, which pair the frames, '
+                f'it can only be num_frames, {num_frames} (mlp and average take them for the whole video)'
+            )
 
     def _map_size(self):
         "The side of f_G's map, by asking it."
         training, size = self.global_encoder.training, self.config.global_size or self.config.frame_size
-        with torch.no_grad(): maps, _ = self.global_encoder.eval()(torch.zeros(self.global_encoder.frames or 1, 3, size, size))
+        with torch.no_grad():
+            maps, _ = self.global_encoder.eval()(torch.zeros(self.global_encoder.frames or 1, 3, size, size))
         self.global_encoder.train(training)
         return maps.shape[-1]
 
@@ -187,7 +206,9 @@ class AdaFocus(AdaFocusParts):
         focus_frames = focus.shape[1]
         maps, e_G = self.glance(glance)
         if self.training or positions is None:
-            positions = self.decide(maps.detach() if self.training and self.config.stop_gradient else maps, focus_frames)
+            positions = self.decide(
+                maps.detach() if self.training and self.config.stop_gradient else maps, focus_frames
+            )
         else: positions = broadcast_positions(positions, focus_frames)
         learned = self.classify(e_G, self.look(focus, positions), positions)
         if not self.training: return learned

@@ -22,21 +22,41 @@ from .weights import batch_counters, state_dict_mismatch, plain_names, read_weig
 OFFICIAL: dict[str, ModelConfig] = {
     'mn2rn': ModelConfig(),
     'rn': ModelConfig(global_encoder='resnet50', global_size=96),
-    'tsm': ModelConfig(num_classes=174, num_frames=8, focus_frames=12, temporal_shift=True, policy='mlp', policy_hidden=1024,
-                       classifier='average', classifier_detached=True, dropout=.5)}
+    'tsm': ModelConfig(
+        num_classes=174,
+        num_frames=8,
+        focus_frames=12,
+        temporal_shift=True,
+        policy='mlp',
+        policy_hidden=1024,
+        classifier='average',
+        classifier_detached=True,
+        dropout=0.5,
+    ),
+}
 
 # %% ../../nbs/1_method/09_official.ipynb #34c1c1da
 _PREFIXES = dict(
-    gru=((r'^(global|local)_encoder\.body\.', r'\1_CNN.'), (r'^(global|local)_head\.1\.', r'\1_CNN_fc.1.'),
-         (r'^policy\.squeeze\.', 'policy_stn.encoder.'), (r'^policy\.gru\.', 'policy_stn.gru.'), (r'^policy\.head\.', 'policy_stn.fc.0.'),
-         (r'^classifier\.embed\.', 'classifier.mlp.layers.')),
-    mlp=((r'^(global|local)_encoder\.body\.', r'\1_CNN.base_model.'), (r'^(global|local)_head\.1\.', r'\1_CNN.new_new_fc.'),
-         (r'^policy\.squeeze\.', 'policy_stn.'), (r'^policy\.head\.', 'policy_stn.10.'),
-         (r'^classifier\.from_(global|local)\.', r'\1_CNN.new_fc.')))
+    gru=(
+        (r'^(global|local)_encoder\.body\.', r'\1_CNN.'),
+        (r'^(global|local)_head\.1\.', r'\1_CNN_fc.1.'),
+        (r'^policy\.squeeze\.', 'policy_stn.encoder.'),
+        (r'^policy\.gru\.', 'policy_stn.gru.'),
+        (r'^policy\.head\.', 'policy_stn.fc.0.'),
+        (r'^classifier\.embed\.', 'classifier.mlp.layers.'),
+    ),
+    mlp=(
+        (r'^(global|local)_encoder\.body\.', r'\1_CNN.base_model.'),
+        (r'^(global|local)_head\.1\.', r'\1_CNN.new_new_fc.'),
+        (r'^policy\.squeeze\.', 'policy_stn.'),
+        (r'^policy\.head\.', 'policy_stn.10.'),
+        (r'^classifier\.from_(global|local)\.', r'\1_CNN.new_fc.'),
+    ),
+)
 
 # %% ../../nbs/1_method/09_official.ipynb #e68e0fd4
-_BLOCK = {'0.0': '0', '0.1': '1', '1.0': '3', '1.1': '4', '2': '6', '3': '7'}                # of MobileNetV2: ours, theirs
-_FIRST_BLOCK = {'0.0': '0', '0.1': '1', '1': '3', '2': '4'}                                  # which does not widen its input
+_BLOCK = {'0.0': '0', '0.1': '1', '1.0': '3', '1.1': '4', '2': '6', '3': '7'}  # of MobileNetV2: ours, theirs
+_FIRST_BLOCK = {'0.0': '0', '0.1': '1', '1': '3', '2': '4'}  # which does not widen its input
 
 def released_names(name:str,          # of a tensor in the state dict of an `AdaFocus`
                    config:ModelConfig, # of that model
@@ -44,8 +64,11 @@ def released_names(name:str,          # of a tensor in the state dict of an `Ada
     "What the released files call a tensor of ours."
     if name in ('classifier.weight', 'classifier.bias'):
         return [f'classifier.classifiers.{t}.1.{name.split(".")[1]}' for t in range(config.num_frames)]
-    shifted = bool(re.search(r'conv1\.1\.weight$|conv\.0\.0\.1\.weight$', name))              # ...conv1.1.weight is ...conv1.net.weight there;
-    if shifted: name = name.replace('.1.weight', '.weight')                                   # the 1 is taken away here, the net put in below
+    shifted = bool(
+        re.search(r'conv1\.1\.weight$|conv\.0\.0\.1\.weight$', name)
+    )  # ...conv1.1.weight is ...conv1.net.weight there;
+    if shifted:
+        name = name.replace('.1.weight', '.weight')  # the 1 is taken away here, the net put in below
     encoder = dict(global_encoder=config.global_encoder, local_encoder=config.local_encoder).get(name.split('.')[0])
     if encoder == 'mobilenet_v2':
         if found := re.match(r'(.*body\.)(\d+)(\.conv\.)(.+)(\.\w+)$', name):
@@ -72,11 +95,17 @@ def _to_released(state:dict[str,Tensor], config:ModelConfig)->dict[str,Tensor]:
     for name, x in state.items():
         theirs = released_names(name, config)
         if name.startswith('policy.head.'): x = x.flip(0)
-        released.update(zip(theirs, x.unbind() if len(theirs) > 1 or name in ('classifier.weight', 'classifier.bias') else [x]))
+        released.update(
+            zip(theirs, x.unbind() if len(theirs) > 1 or name in ('classifier.weight', 'classifier.bias') else [x])
+        )
     return released
 
 # %% ../../nbs/1_method/09_official.ipynb #a48d4056
-_SIGN = dict(tsm='global_CNN.base_model.features.0.0.weight', mn2rn='global_CNN.features.0.0.weight', rn='global_CNN.conv1.weight')
+_SIGN = dict(
+    tsm='global_CNN.base_model.features.0.0.weight',
+    mn2rn='global_CNN.features.0.0.weight',
+    rn='global_CNN.conv1.weight',
+)
 
 def recognise_official(state:dict[str,Tensor], # of a released file, without `module.`
                       )->tuple[str,ModelConfig]: # a name in `OFFICIAL`, and its values as the shapes tell them (patch_size, which they do not, is 1)
@@ -87,16 +116,25 @@ def recognise_official(state:dict[str,Tensor], # of a released file, without `mo
     policy = 'policy_stn.' if tsm else 'policy_stn.encoder.'
     channels, flat = size(policy + '0.weight', 0), size(policy + '4.weight', 1)
     heads = sum(bool(re.fullmatch(r'classifier\.classifiers\.\d+\.1\.weight', n)) for n in state)
-    side = 32*round((flat/channels)**.5) if channels and flat else None                     # of what f_G sees, in pixels
-    found = dict(num_classes=size('local_CNN.new_fc.weight' if tsm else 'local_CNN_fc.1.weight', 0),
-                 num_frames=(size('policy_stn.0.weight', 1) or 0)//1280 if tsm else heads,
-                 policy_channels=channels, policy_hidden=size(policy + '4.weight', 0), classifier_hidden=size('classifier.mlp.layers.0.weight', 0))
+    side = 32 * round((flat / channels) ** 0.5) if channels and flat else None  # of what f_G sees, in pixels
+    found = dict(
+        num_classes=size('local_CNN.new_fc.weight' if tsm else 'local_CNN_fc.1.weight', 0),
+        num_frames=(size('policy_stn.0.weight', 1) or 0) // 1280 if tsm else heads,
+        policy_channels=channels,
+        policy_hidden=size(policy + '4.weight', 0),
+        classifier_hidden=size('classifier.mlp.layers.0.weight', 0),
+    )
     found['global_size' if base.global_size else 'frame_size'] = side
     if tsm: found['focus_frames'] = 3*found['num_frames']//2
     return arch, replace(base, patch_size=1, **{name: x for name, x in found.items() if x})
 
 # %% ../../nbs/1_method/09_official.ipynb #52f41e06
-_UNUSED = {f'{part}_CNN.{head}.{kind}' for part in ('global', 'local') for head in ('fc', 'classifier') for kind in ('weight', 'bias')}
+_UNUSED = {
+    f'{part}_CNN.{head}.{kind}'
+    for part in ('global', 'local')
+    for head in ('fc', 'classifier')
+    for kind in ('weight', 'bias')
+}
 
 def load_official(source:str|Path|dict,  # a released file, or its state dict
                   patch_size:int=128,    # P in pixels, which the weights do not tell; the paper has 96, 128, 160 (tsm: 128, 144, 160, 176)
@@ -112,7 +150,11 @@ def load_official(source:str|Path|dict,  # a released file, or its state dict
     with torch.device('meta'): model = AdaFocus(config)
     own = model.state_dict()
     wanted = _to_released(own, config)
-    used = batch_counters(wanted) | {name: x.float() if x.dtype in (torch.float16, torch.bfloat16) else x for name, x in state.items() if name not in _UNUSED}
+    used = batch_counters(wanted) | {
+        name: x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+        for name, x in state.items()
+        if name not in _UNUSED
+    }
     if why := state_dict_mismatch(wanted, used):
         raise ValueError(f'{where} is not a released AdaFocus V2; beside the nearest of them, {arch}, there are {why}')
     model.load_state_dict(_from_released(used, config, own), assign=True)
@@ -122,16 +164,24 @@ def load_official(source:str|Path|dict,  # a released file, or its state dict
 def to_official(model:AdaFocus)->dict: # {'state_dict': {'module.…': tensor}}, for torch.save
     "A model as its authors would have saved it. ValueError where it is none of the three architectures."
     model = extract_model_from_parallel(model, keep_fp32_wrapper=False, keep_torch_compile=False)
-    config, kinds = model.config, ('global_encoder', 'local_encoder', 'temporal_shift', 'policy', 'classifier', 'feature_reuse')
+    config, kinds = (
+        model.config,
+        ('global_encoder', 'local_encoder', 'temporal_shift', 'policy', 'classifier', 'feature_reuse'),
+    )
     def others(official):
         found = {name: getattr(config, name) for name in kinds if getattr(config, name) != getattr(official, name)}
-        return found | ({'global_size': config.global_size} if bool(config.global_size) != bool(official.global_size) else {})
+        return found | (
+            {'global_size': config.global_size} if bool(config.global_size) != bool(official.global_size) else {}
+        )
     arch = min(OFFICIAL, key=lambda arch: len(others(OFFICIAL[arch])))
     if differs := others(OFFICIAL[arch]):
-        raise ValueError(f'the model is none of {", ".join(OFFICIAL)}, whose layout could be written; unlike {arch} it has '
-                         + ', '.join(f'{name} {value}' for name, value in differs.items()))
+        raise ValueError(
+            f'the model is none of {", ".join(OFFICIAL)}, whose layout could be written; unlike {arch} it has '
+            + ', '.join(f'{name} {value}' for name, value in differs.items())
+        )
     with torch.device('meta'): wanted = AdaFocus(replace(config, weights='none', global_weights=None)).state_dict()
-    if why := state_dict_mismatch(wanted, model.state_dict()): raise ValueError(f'the model is not as it was built (a copy for inference?): {why}')
+    if why := state_dict_mismatch(wanted, model.state_dict()):
+        raise ValueError(f'the model is not as it was built (a copy for inference?): {why}')
     state = _to_released({name: x.detach() for name, x in model.state_dict().items()}, config)
     if arch != 'tsm':
         for part, encoder, channels in (('global', config.global_encoder, model.global_encoder.out_channels),
@@ -141,8 +191,11 @@ def to_official(model:AdaFocus)->dict: # {'state_dict': {'module.…': tensor}},
     return {'state_dict': {f'module.{name}': x for name, x in state.items()}}
 
 # %% ../../nbs/1_method/09_official.ipynb #4cda1443
-_CLASSES = {'classifier.weight': 1, 'classifier.bias': 1} | {f'{head}.{kind}': 0 for head in ('classifier.from_global', 'classifier.from_local', 'global_head.1',
-            'local_head.1') for kind in ('weight', 'bias')}                       # which dimension of a tensor counts classes
+_CLASSES = {'classifier.weight': 1, 'classifier.bias': 1} | {
+    f'{head}.{kind}': 0
+    for head in ('classifier.from_global', 'classifier.from_local', 'global_head.1', 'local_head.1')
+    for kind in ('weight', 'bias')
+}  # which dimension of a tensor counts classes
 
 def start_from(model:AdaFocus,   # is filled
                source:str|Path,  # a released checkpoint, the folder of a run, or its model.safetensors
@@ -151,13 +204,23 @@ def start_from(model:AdaFocus,   # is filled
     "Fill a model with weights. ValueError where they do not fit."
     path = Path(source)/'model.safetensors' if Path(source).is_dir() else Path(source)
     found, own = read_weights(path), model.state_dict()
-    if any(name.startswith(('global_CNN.', 'local_CNN.')) for name in found): found = load_official(found, patch_size=1).state_dict()
+    if any(name.startswith(('global_CNN.', 'local_CNN.')) for name in found):
+        found = load_official(found, patch_size=1).state_dict()
     frames = [len(state['classifier.weight']) for state in (own, found) if 'classifier.weight' in state]
-    if len(set(frames)) > 1: raise ValueError(f'{path} predicts after each of {frames[1]} frames, the model after each of {frames[0]}; num_frames must be {frames[1]}')
+    if len(set(frames)) > 1:
+        raise ValueError(
+            f'{path} predicts after each of {frames[1]} frames, the model after each of {frames[0]}; num_frames must be {frames[1]}'
+        )
     def without_classes(state):
         "One row of what has a row for each class."
-        return {name: x.select(_CLASSES[name], 0) if name in _CLASSES and x.ndim > _CLASSES[name] else x for name, x in state.items()}
-    if why := state_dict_mismatch(without_classes(own), without_classes(found)): raise ValueError(f'{path} does not fit the model: {why}')
-    reinitialised = [name for name, x in own.items() if x.shape != found[name].shape or name in _CLASSES and not same_classes]
+        return {
+            name: x.select(_CLASSES[name], 0) if name in _CLASSES and x.ndim > _CLASSES[name] else x
+            for name, x in state.items()
+        }
+    if why := state_dict_mismatch(without_classes(own), without_classes(found)):
+        raise ValueError(f'{path} does not fit the model: {why}')
+    reinitialised = [
+        name for name, x in own.items() if x.shape != found[name].shape or name in _CLASSES and not same_classes
+    ]
     model.load_state_dict(own | {name: x for name, x in found.items() if name not in reinitialised})
     return reinitialised

@@ -79,7 +79,8 @@ class MLPPolicy(nn.Module):
                 maps:Tensor,        # (B, T, C, h, w), f_G's maps in time
                 state:None=None,    # there is none
                )->tuple[Tensor,None]: # positions (B, 1, 2) as (x, y) in [0, 1], float32 or wider; no state
-        if maps.shape[1] != self.frames: raise ValueError(f'maps has {maps.shape[1]} frames; this policy reads {self.frames} at once')
+        if maps.shape[1] != self.frames:
+            raise ValueError(f'maps has {maps.shape[1]} frames; this policy reads {self.frames} at once')
         return _positions(self.head, self.squeeze(maps.flatten(1, 2)))[:, None], None
 
 # %% ../../nbs/1_method/03_policy.ipynb #0ec32ead
@@ -96,13 +97,15 @@ class GridPolicy(_Recurrent):
         super().__init__(in_channels, map_size, reduced, hidden)
         self.side = side
         self.actor, self.critic = nn.Linear(hidden, side**2), nn.Linear(hidden, 1)
-        self.skip_actor, self.skip_critic = (nn.Sequential(nn.Linear(hidden, 64), nn.Tanh(), nn.Linear(64, n)) for n in (2, 1))
+        self.skip_actor, self.skip_critic = (
+            nn.Sequential(nn.Linear(hidden, 64), nn.Tanh(), nn.Linear(64, n)) for n in (2, 1)
+        )
 
     def consider(self, seen:Tensor, skipping:bool=False)->tuple[Tensor,Tensor]: # of `remember` -> (B, T, choices) and (B, T), float32
         "Logits of the choices, and the return expected. The choices: places; with `skipping`, 0 to skip the frame and 1 to look."
         actor, critic = (self.skip_actor, self.skip_critic) if skipping else (self.actor, self.critic)
         kind = seen.device.type
-        with torch.autocast(kind, enabled=False) if kind != 'meta' else nullcontext():     # in bfloat16 choices would tie
+        with torch.autocast(kind, enabled=False) if kind != 'meta' else nullcontext():  # in bfloat16 choices would tie
             seen = seen.to(self.actor.weight.dtype)
             return actor(seen), critic(seen)[..., 0]
 
@@ -128,18 +131,26 @@ class VideoGridPolicy(GridPolicy):
         self.actor, self.critic = nn.Linear(hidden, side**2), nn.Linear(hidden, 1)
 
     def remember(self, maps:Tensor, state:None=None)->tuple[Tensor,None]: # (B, T, C, h, w) -> (B, 1, hidden); no state
-        if maps.shape[1] != self.frames: raise ValueError(f'maps has {maps.shape[1]} frames; this policy reads {self.frames} at once')
+        if maps.shape[1] != self.frames:
+            raise ValueError(f'maps has {maps.shape[1]} frames; this policy reads {self.frames} at once')
         return self.squeeze(maps.flatten(1, 2))[:, None], None
 
 # %% ../../nbs/1_method/03_policy.ipynb #adec8762
 class CentralPolicy(nn.Module):
     "Always the middle; nothing to learn."
     per_video, waits = True, False
-    def __init__(self, in_channels:int, map_size:int, frames:int|None=None, reduced:int|None=None, hidden:int|None=None): super().__init__()
+    def __init__(self, in_channels:int, map_size:int, frames:int|None=None, reduced:int|None=None, hidden:int|None=None):
+        super().__init__()
     def forward(self, maps:Tensor, state:None=None)->tuple[Tensor,None]: # positions (B, 1, 2); no state
         return maps.new_full((maps.shape[0], 1, 2), .5, dtype=torch.promote_types(maps.dtype, torch.float32)), None
 
-POLICIES: dict[str, Callable] = {'gru': GRUPolicy, 'mlp': MLPPolicy, 'central': CentralPolicy, 'grid': GridPolicy, 'video_grid': VideoGridPolicy}
+POLICIES: dict[str, Callable] = {
+    'gru': GRUPolicy,
+    'mlp': MLPPolicy,
+    'central': CentralPolicy,
+    'grid': GridPolicy,
+    'video_grid': VideoGridPolicy,
+}
 
 def build_policy(name:str,        # one of `POLICIES`
                  in_channels:int, # channels of f_G's map
@@ -163,4 +174,6 @@ def gaussian_positions(batch:int, steps:int, generator:torch.Generator|None=None
     "Standard normal around the middle, one unit being the way to the edge; kept inside the frame."
     return (torch.randn(batch, steps, 2, generator=generator).clamp(-1, 1) + 1)/2
 
-BASELINES: dict[str, Callable[..., Tensor]] = dict(random=random_positions, central=central_positions, gaussian=gaussian_positions)
+BASELINES: dict[str, Callable[..., Tensor]] = dict(
+    random=random_positions, central=central_positions, gaussian=gaussian_positions
+)

@@ -9,8 +9,19 @@ __all__ = ['PUBLISHED', 'PUBLISHED_TSM', 'PAPER', 'STEPS', 'published']
 from ..experiments.suite import ABLATION
 
 # %% ../../nbs/1_method/11_published.ipynb #73fd38c7
-PUBLISHED = {'mn2rn-p96': 17.6, 'mn2rn-p128': 27., 'mn2rn-p160': 39., 'rn-p96': 24.8, 'rn-p128': 34.1, 'rn-p160': 46.1,  # GFLOPs a video
-             'tsm-p128': 18.5, 'tsm-p144': 23.5, 'tsm-p160': 27.5, 'tsm-p176': 33.7, 'tsm-plus': 35.1}  # Tables 4, 5; other sizes: the authors' own
+PUBLISHED = {
+    'mn2rn-p96': 17.6,
+    'mn2rn-p128': 27.0,
+    'mn2rn-p160': 39.0,
+    'rn-p96': 24.8,
+    'rn-p128': 34.1,
+    'rn-p160': 46.1,  # GFLOPs a video
+    'tsm-p128': 18.5,
+    'tsm-p144': 23.5,
+    'tsm-p160': 27.5,
+    'tsm-p176': 33.7,
+    'tsm-plus': 35.1,
+}  # Tables 4, 5; other sizes: the authors' own
 PUBLISHED_TSM = 32.7                                                      # Table 5: TSM, ResNet-50 on 8 whole frames
 
 # %% ../../nbs/1_method/11_published.ipynb #e53175ae
@@ -36,13 +47,26 @@ def published(dataset:str)->list[tuple[str,float,float]]: # name, GFLOPs a video
         name, *numbers = line.rsplit(None, 6)
         if numbers[column] != '-': rows.append((name.strip(), float(numbers[column + 1]), float(numbers[column])))
     if dataset == 'activitynet':
-        rows += [('AdaFocusV2-MN2/RN', 17.6, 77.4), ('AdaFocusV2-MN2/RN', 39., 79.9)]                               # Table 2, at P = 96 and 160
-        rows += [('AdaFocusV1-MN2/RN+', g, s) for g, s in ((19.6, 74.2), (24.4, 74.8), (27.2, 75.5), (34.6, 75.9))]  # Table 3
+        rows += [('AdaFocusV2-MN2/RN', 17.6, 77.4), ('AdaFocusV2-MN2/RN', 39.0, 79.9)]  # Table 2, at P = 96 and 160
+        rows += [
+            ('AdaFocusV1-MN2/RN+', g, s) for g, s in ((19.6, 74.2), (24.4, 74.8), (27.2, 75.5), (34.6, 75.9))
+        ]  # Table 3
     return rows
 
 # %% ../../nbs/1_method/11_published.ipynb #36ac48f2
 PAPER = dict(
-    ablation=dict(zip([*ABLATION, '+ frame order'], (69.4, 72.5, 74.8, 78.7, 79.0))),                    # Table 6, ActivityNet, mAP in %
-    policies=dict(learned=(44.8, 52.5, 61.7, 71.0, 76.4), random=(37.7, 46.0, 56.8, 67.6, 73.9), central=(39.8, 47.7, 57.3, 66.6, 72.6), gaussian=(35.6, 44.5, 55.5, 67.1, 73.4)), # Table 7
-    motion={'TSN': (19.7, 33.2, None), 'TSM': (46.1, 32.7, 162.7), 'TSM+': (47.0, 35.1, 123.0), 'AdaFocusV2-TSM': (47.0, 18.5, 197.0)})  # Table 5, Something-Something V1: accuracy in %, GFLOPs, videos/s
+    ablation=dict(zip([*ABLATION, '+ frame order'], (69.4, 72.5, 74.8, 78.7, 79.0))),  # Table 6, ActivityNet, mAP in %
+    policies=dict(
+        learned=(44.8, 52.5, 61.7, 71.0, 76.4),
+        random=(37.7, 46.0, 56.8, 67.6, 73.9),
+        central=(39.8, 47.7, 57.3, 66.6, 72.6),
+        gaussian=(35.6, 44.5, 55.5, 67.1, 73.4),
+    ),  # Table 7
+    motion={
+        'TSN': (19.7, 33.2, None),
+        'TSM': (46.1, 32.7, 162.7),
+        'TSM+': (47.0, 35.1, 123.0),
+        'AdaFocusV2-TSM': (47.0, 18.5, 197.0),
+    },
+)  # Table 5, Something-Something V1: accuracy in %, GFLOPs, videos/s
 STEPS = 1, 2, 4, 8, 16                                                                                  # of Table 7

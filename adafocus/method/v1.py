@@ -21,16 +21,20 @@ from .model import AdaFocus, AdaFocusOutput, ModelConfig, broadcast_positions
 from .policy import GridPolicy
 
 # %% ../../nbs/1_method/10_v1.ipynb #c30b708e
-STAGES = dict(pretrain_global=('global_encoder', 'global_head'), pretrain_local=('local_encoder', 'local_head'),
-              random_patches=('local_encoder', 'classifier'), policy=('policy.squeeze', 'policy.gru', 'policy.actor', 'policy.critic'),
-              fine_tune=('local_encoder', 'classifier'),
-              skip=('policy.skip_actor', 'policy.skip_critic'))          # what each trains, in their order
+STAGES = dict(
+    pretrain_global=('global_encoder', 'global_head'),
+    pretrain_local=('local_encoder', 'local_head'),
+    random_patches=('local_encoder', 'classifier'),
+    policy=('policy.squeeze', 'policy.gru', 'policy.actor', 'policy.critic'),
+    fine_tune=('local_encoder', 'classifier'),
+    skip=('policy.skip_actor', 'policy.skip_critic'),
+)  # what each trains, in their order
 
 # %% ../../nbs/1_method/10_v1.ipynb #26422c72
 class Exploration(NamedTuple):
     "What choices brought. C choices a video: T, or 1 where the policy answers once a video."
     logits: Tensor            # (B, C, K), f_C after each choice
-    instead: Tensor           # (B, C, K), f_C if this one choice had not been made: with a random patch; for skipping, before the frame
+    instead: Tensor  # (B, C, K), f_C if this one choice had not been made: with a random patch; for skipping, before the frame
     cost: Tensor              # (B, C), what the choice costs, in units of confidence
     free: Tensor              # (B, C) bool: False where there was no choice
     log_probabilities: Tensor # (B, C), of the choices
@@ -64,21 +68,32 @@ def ppo_loss(found:Exploration,
     advantage = (advantage - advantage.mean())/(advantage.std(correction=0) + 1e-6)
     now = found.log_probabilities.float()[free]
     ratio = (now - (now.detach() if before is None else before.detach()[free])).exp()
-    terms = dict(policy=-torch.minimum(ratio*advantage, ratio.clamp(1 - clip, 1 + clip)*advantage).mean(), value=F.mse_loss(expected[free], worth[free]),
-                 entropy=found.entropies.float()[free].mean(), reward=reward[free].mean())
+    terms = dict(
+        policy=-torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage).mean(),
+        value=F.mse_loss(expected[free], worth[free]),
+        entropy=found.entropies.float()[free].mean(),
+        reward=reward[free].mean(),
+    )
     return terms['policy'] + value*terms['value'] - entropy*terms['entropy'], terms
 
 # %% ../../nbs/1_method/10_v1.ipynb #86c2a0c1
 class _Stage(AdaFocus):
     "The parts, as a stage uses them."
     def __init__(self, config:ModelConfig, stage:str, skip_cost:float=0.):
-        super().__init__(replace(config, classifier_detached=False))                       # one loss alone trains f_C and f_L
+        super().__init__(replace(config, classifier_detached=False))  # one loss alone trains f_C and f_L
         if stage not in STAGES: raise ValueError(f'stage is {stage!r}; it may be {", ".join(STAGES)}')
-        if stage in ('policy', 'fine_tune', 'skip') and not isinstance(self.policy, GridPolicy): raise ValueError(f'policy is {config.policy}; stage {stage} needs grid, or video_grid for one place a video')
+        if stage in ('policy', 'fine_tune', 'skip') and not isinstance(self.policy, GridPolicy):
+            raise ValueError(
+                f'policy is {config.policy}; stage {stage} needs grid, or video_grid for one place a video'
+            )
         if stage == 'skip' and not (isinstance(self.classifier, MaxPoolClassifier) and not self.policy.per_video):
-            raise ValueError(f'stage is skip, which needs classifier max_pool and policy grid; they are {config.classifier} and {config.policy}')
+            raise ValueError(
+                f'stage is skip, which needs classifier max_pool and policy grid; they are {config.classifier} and {config.policy}'
+            )
         if self.policy.per_video != self.classifier.per_video:
-            raise ValueError(f'policy is {config.policy} and classifier {config.classifier}; for AdaFocusV1 both must answer after every frame, or once a video')
+            raise ValueError(
+                f'policy is {config.policy} and classifier {config.classifier}; for AdaFocusV1 both must answer after every frame, or once a video'
+            )
         self.stage, self.skip_cost = stage, skip_cost
         for name, p in self.named_parameters(): p.requires_grad_(self._trains(name))
 
@@ -89,7 +104,8 @@ class _Stage(AdaFocus):
         super().train(mode)
         if mode:
             for name, part in self.named_modules():
-                if name and not self._trains(name) and not any(p.startswith(f'{name}.') for p in STAGES[self.stage]): part.training = False
+                if name and not self._trains(name) and not any(p.startswith(f'{name}.') for p in STAGES[self.stage]):
+                    part.training = False
         return self
 
     def glance(self, frames:Tensor)->tuple[Tensor,Tensor]:
@@ -99,17 +115,22 @@ class _Stage(AdaFocus):
 
     def decide(self, maps:Tensor, focus_frames:int)->Tensor:
         if self.stage != 'random_patches': return super().decide(maps, focus_frames)
-        drawn = torch.rand(len(maps), 1 if self.policy.per_video else focus_frames, 2, generator=torch.Generator().manual_seed(0)).to(maps.device)
+        drawn = torch.rand(
+            len(maps), 1 if self.policy.per_video else focus_frames, 2, generator=torch.Generator().manual_seed(0)
+        ).to(maps.device)
         return broadcast_positions(drawn, focus_frames)
 
     def look(self, frames:Tensor, positions:Tensor)->Tensor:
         if self.stage == 'pretrain_global': return frames.new_zeros(*frames.shape[:2], self.local_encoder.out_channels)
-        if self.stage == 'pretrain_local': return self.local_encoder(frames.flatten(0, 1))[1].unflatten(0, frames.shape[:2])
+        if self.stage == 'pretrain_local':
+            return self.local_encoder(frames.flatten(0, 1))[1].unflatten(0, frames.shape[:2])
         return super().look(frames, positions)
 
     def classify(self, e_G:Tensor, e_L:Tensor, positions:Tensor)->AdaFocusOutput:
         out = super().classify(e_G, e_L, positions)
-        return out._replace(logits=dict(pretrain_global=out.global_logits, pretrain_local=out.local_logits).get(self.stage, out.logits))
+        return out._replace(
+            logits=dict(pretrain_global=out.global_logits, pretrain_local=out.local_logits).get(self.stage, out.logits)
+        )
 
 # %% ../../nbs/1_method/10_v1.ipynb #fa8948cb
 def pooled_choices(classifier:MaxPoolClassifier,
@@ -132,10 +153,18 @@ def pooled_looks(classifier:MaxPoolClassifier,
                  looked:Tensor,      # (B, T) bool; each video's first is True
                 )->Tensor:           # (B, T, K): after each frame, from those that were looked at
     "Predictions when frames are skipped: what was not looked at adds nothing, and the head is that for so many looks."
-    features = classifier.embed((e_L if e_G is None else torch.cat([e_G, e_L], -1)).flatten(0, 1)).unflatten(0, looked.shape)
-    pooled = features.masked_fill(~looked[..., None], 0).cummax(1).values                       # nothing embedded is below 0
+    features = classifier.embed((e_L if e_G is None else torch.cat([e_G, e_L], -1)).flatten(0, 1)).unflatten(
+        0, looked.shape
+    )
+    pooled = features.masked_fill(~looked[..., None], 0).cummax(1).values  # nothing embedded is below 0
     heads, pooled = looked.cumsum(1) - 1, classifier.dropout(pooled)
-    return torch.stack([torch.baddbmm(classifier.bias[h][..., None], classifier.weight[h], p[..., None])[..., 0] for h, p in zip(heads.unbind(1), pooled.unbind(1))], 1)
+    return torch.stack(
+        [
+            torch.baddbmm(classifier.bias[h][..., None], classifier.weight[h], p[..., None])[..., 0]
+            for h, p in zip(heads.unbind(1), pooled.unbind(1))
+        ],
+        1,
+    )
 
 # %% ../../nbs/1_method/10_v1.ipynb #9edd1765
 class StagedAdaFocus(_Stage):
@@ -146,7 +175,9 @@ class StagedAdaFocus(_Stage):
         focus = glance if focus is None else focus
         focus_frames = focus.shape[1]
         if random_positions is None: random_positions = torch.rand(len(glance), focus_frames, 2, device=glance.device)
-        random_positions = broadcast_positions(random_positions[:, :1] if self.policy.per_video else random_positions, focus_frames)
+        random_positions = broadcast_positions(
+            random_positions[:, :1] if self.policy.per_video else random_positions, focus_frames
+        )
         maps, e_G = self.glance(glance)
         if self.stage in ('policy', 'skip'): return self._explore(maps, e_G, focus, random_positions), None
         if self.stage == 'fine_tune': at = self.decide(maps, focus_frames)
@@ -157,22 +188,34 @@ class StagedAdaFocus(_Stage):
         frozen = self.stage == 'skip'
         with torch.no_grad() if frozen else nullcontext(): seen, _ = self.policy.remember(maps)
         logits, expected = self.policy.consider(seen, skipping=frozen)
-        actor = torch.distributions.Categorical(logits=logits, validate_args=False)                 # what is not finite is found, and said, after the step
+        actor = torch.distributions.Categorical(
+            logits=logits, validate_args=False
+        )  # what is not finite is found, and said, after the step
         choices, focus_frames = actor.sample(), focus.shape[1]
         with torch.no_grad():
             read = e_G if self.config.feature_reuse else None
             if self.stage == 'policy':
-                e_L, other = self.look(focus, broadcast_positions(self.policy.places(choices), focus_frames)), self.look(focus, random_positions)
+                e_L, other = (
+                    self.look(focus, broadcast_positions(self.policy.places(choices), focus_frames)),
+                    self.look(focus, random_positions),
+                )
                 if self.policy.per_video: found, instead = self.classifier(read, e_L), self.classifier(read, other)
                 else: found, instead = pooled_choices(self.classifier, read, e_L, other)
                 cost, free = torch.zeros_like(expected), torch.ones_like(expected, dtype=torch.bool)
             else:
                 e_L = self.look(focus, self.policy(maps)[0])
-                choices = choices.index_fill(1, torch.zeros(1, dtype=torch.long, device=choices.device), 1)          # the first frame is always looked at
+                choices = choices.index_fill(
+                    1, torch.zeros(1, dtype=torch.long, device=choices.device), 1
+                )  # the first frame is always looked at
                 found = pooled_looks(self.classifier, read, e_L, choices.bool())
                 instead = torch.cat([found[:, :1], found[:, :-1]], 1)
-                cost, free = self.skip_cost*choices, torch.arange(focus_frames, device=choices.device).expand_as(choices) > 0
-        return Exploration(found.float(), instead.float(), cost, free, actor.log_prob(choices), actor.entropy(), expected)
+                cost, free = (
+                    self.skip_cost * choices,
+                    torch.arange(focus_frames, device=choices.device).expand_as(choices) > 0,
+                )
+        return Exploration(
+            found.float(), instead.float(), cost, free, actor.log_prob(choices), actor.entropy(), expected
+        )
 
 # %% ../../nbs/1_method/10_v1.ipynb #e8249b2c
 def stage_loss(outputs:tuple[AdaFocusOutput|Exploration,None], # of a StagedAdaFocus in training
@@ -190,12 +233,20 @@ def skipping(model:AdaFocus,
              focus:Tensor|None=None, # as AdaFocus
             )->tuple[Tensor,Tensor]: # logits (B, K) after the last frame; (B, T) bool, which frames were looked at
     "A video as V1+ sees it, by the more probable choice for each frame. ValueError for a model that cannot skip."
-    if not (isinstance(model.policy, GridPolicy) and not model.policy.per_video and isinstance(model.classifier, MaxPoolClassifier)):
-        raise ValueError(f'policy is {model.config.policy} and classifier {model.config.classifier}; only grid and max_pool can skip frames')
+    if not (
+        isinstance(model.policy, GridPolicy)
+        and not model.policy.per_video
+        and isinstance(model.classifier, MaxPoolClassifier)
+    ):
+        raise ValueError(
+            f'policy is {model.config.policy} and classifier {model.config.classifier}; only grid and max_pool can skip frames'
+        )
     focus = glance if focus is None else focus
     maps, e_G = model.glance(glance)
     seen, _ = model.policy.remember(maps)
     looked = model.policy.consider(seen, skipping=True)[0].argmax(-1).bool()
     looked[:, 0] = True
     e_L = model.look(focus, model.policy.places(model.policy.consider(seen)[0].argmax(-1)))
-    return pooled_looks(model.classifier, e_G if model.config.feature_reuse else None, e_L, looked)[:, -1].float(), looked
+    return pooled_looks(model.classifier, e_G if model.config.feature_reuse else None, e_L, looked)[
+        :, -1
+    ].float(), looked

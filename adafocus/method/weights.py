@@ -19,13 +19,23 @@ def read_weights(path:str|Path,       # of torch.save, or .safetensors
                 )->dict[str,Tensor]:  # names without `module.`
     "The tensors in a file of weights. No code in the file is run; ValueError where it holds anything else, or cannot be read."
     if not Path(path).is_file():
-        raise ValueError(f'{path} ' + ('is a folder' if Path(path).is_dir() else 'does not exist') + '; it must be a file of weights')
-    try: found = load_file(path) if Path(path).suffix == '.safetensors' else torch.load(path, map_location='cpu', weights_only=True)
-    except PermissionError: raise ValueError(f'{path} may not be read; its permissions must allow it') from None
-    except Exception as e:                                                # of many kinds: cut off, no archive, more than tensors in it
+        raise ValueError(
+            f'{path} ' + ('is a folder' if Path(path).is_dir() else 'does not exist') + '; it must be a file of weights'
+        )
+    try:
+        found = (
+            load_file(path)
+            if Path(path).suffix == '.safetensors'
+            else torch.load(path, map_location='cpu', weights_only=True)
+        )
+    except PermissionError:
+        raise ValueError(f'{path} may not be read; its permissions must allow it') from None
+    except Exception as e:  # of many kinds: cut off, no archive, more than tensors in it
         beside = re.search(r'Unsupported (?:global: GLOBAL|class) (\S+)', str(e))
-        if beside: why = f'beside tensors it holds {beside[1]}, which is not read since that could run code; save its state dict alone'
-        else: why = 'it is empty, cut off, or of another kind; it must be a state dict of torch.save, or .safetensors'
+        if beside:
+            why = f'beside tensors it holds {beside[1]}, which is not read since that could run code; save its state dict alone'
+        else:
+            why = 'it is empty, cut off, or of another kind; it must be a state dict of torch.save, or .safetensors'
         raise ValueError(f'{path} cannot be read as weights: {why}') from None
     return plain_names(found, str(path))
 
@@ -33,28 +43,39 @@ def plain_names(found, where:str)->dict[str,Tensor]:
     "A state dict without its wrapping: `{'state_dict': ...}`, and `module.` before every name."
     if isinstance(found, dict) and isinstance(found.get('state_dict'), dict): found = found['state_dict']
     if not isinstance(found, dict) or not found or not all(isinstance(x, Tensor) for x in found.values()):
-        raise ValueError(f'{where} holds no state dict; it must be one (tensors by name), or a dict with one under "state_dict"')
+        raise ValueError(
+            f'{where} holds no state dict; it must be one (tensors by name), or a dict with one under "state_dict"'
+        )
     return {re.sub(r'^(module\.)+', '', name): x for name, x in found.items()}
 
 def state_dict_mismatch(wanted:dict[str,Tensor], found:dict[str,Tensor])->str|None: # None: they fit
     "What differs between two state dicts in names and shapes, in words."
     def some(names): return ', '.join(names[:4]) + (f' and {len(names) - 4} more' if len(names) > 4 else '')
     missing, left = [n for n in wanted if n not in found], [n for n in found if n not in wanted]
-    other = [f'{n} {tuple(found[n].shape)} instead of {tuple(x.shape)}' for n, x in wanted.items() if n in found and found[n].shape != x.shape]
-    said = [f'{len(names)} {what}: {some(names)}' for names, what in ((missing, 'missing'), (left, 'left over'), (other, 'of another shape')) if names]
+    other = [
+        f'{n} {tuple(found[n].shape)} instead of {tuple(x.shape)}'
+        for n, x in wanted.items()
+        if n in found and found[n].shape != x.shape
+    ]
+    said = [
+        f'{len(names)} {what}: {some(names)}'
+        for names, what in ((missing, 'missing'), (left, 'left over'), (other, 'of another shape'))
+        if names
+    ]
     return '; '.join(said) or None
 
 def batch_counters(names:Iterable[str])->dict[str,Tensor]:
     "Zeros for the batch norms' counts of batches, which old files lack and nothing is computed from."
     return {n: torch.tensor(0) for n in names if n.endswith('num_batches_tracked')}
 
-_HEADS = 'fc.', 'classifier.'                                            # the classifiers of torchvision's networks, which nobody needs here
+_HEADS = 'fc.', 'classifier.'  # the classifiers of torchvision's networks, which nobody needs here
 
 def _fill(net, weights, complaint):
     "Put weights into a torchvision network, all but its classifier. ValueError that begins with `complaint` where they do not fit."
     wanted = net.state_dict()
     weights = {n: x for n, x in (batch_counters(wanted) | weights).items() if not n.startswith(_HEADS)}
-    if why := state_dict_mismatch({n: x for n, x in wanted.items() if not n.startswith(_HEADS)}, weights): raise ValueError(f'{complaint} ({why})')
+    if why := state_dict_mismatch({n: x for n, x in wanted.items() if not n.startswith(_HEADS)}, weights):
+        raise ValueError(f'{complaint} ({why})')
     net.load_state_dict(wanted | weights)
 
 # %% ../../nbs/1_method/08_weights.ipynb #cd4cb23a

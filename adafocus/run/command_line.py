@@ -37,20 +37,28 @@ def check_flags(args:list[str],        # a command line
     while waiting:
         arg = waiting.pop(0)
         if arg in ('-h', '--help'): return args
-        if not arg.startswith('--'): raise ValueError(f'{arg!r} does not belong to a flag; values follow a flag such as --data')
+        if not arg.startswith('--'):
+            raise ValueError(f'{arg!r} does not belong to a flag; values follow a flag such as --data')
         flag, equals, value = arg.partition('=')
         flag = flag.replace('_', '-')
-        if flag not in known: raise ValueError(f'there is no {flag}; ' + _nearest(flag, known, '--help lists what there is'))
+        if flag not in known:
+            raise ValueError(f'there is no {flag}; ' + _nearest(flag, known, '--help lists what there is'))
         if not equals:
             alone = not waiting or re.match('--[a-z]', waiting[0])
-            if alone and known[flag] is not bool: raise ValueError(f'{flag} has no value; it must be {_kinds(known[flag])}')
+            if alone and known[flag] is not bool:
+                raise ValueError(f'{flag} has no value; it must be {_kinds(known[flag])}')
             value = 'True' if alone else waiting.pop(0)
-        if not _reads_as(value, known[flag]): raise ValueError(f'{flag} is {value!r}; it must be {_kinds(known[flag])}' + _literal_near(value, known[flag]))
+        if not _reads_as(value, known[flag]):
+            raise ValueError(
+                f'{flag} is {value!r}; it must be {_kinds(known[flag])}' + _literal_near(value, known[flag])
+            )
         out += [flag, value]
     return out
 
-def _nearest(word, words, otherwise): return f'did you mean {near[0]}?' if (near := difflib.get_close_matches(word, words, 1)) else otherwise
-def _options(kind): return typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, type(int|str)) else (kind,)
+def _nearest(word, words, otherwise):
+    return f'did you mean {near[0]}?' if (near := difflib.get_close_matches(word, words, 1)) else otherwise
+def _options(kind):
+    return typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, type(int|str)) else (kind,)
 
 # %% ../../nbs/3_run/03_command_line.ipynb #6331b5d6
 def _cast(text, kind):
@@ -72,13 +80,20 @@ def _reads_as(text, kind):
 
 def _with(config, values): # by flag
     "A configuration with other values."
-    own = {f.name: values[flag] for f in fields(config) if not is_dataclass(getattr(config, f.name)) and (flag := f'--{f.name.replace("_", "-")}') in values}
+    own = {
+        f.name: values[flag]
+        for f in fields(config)
+        if not is_dataclass(getattr(config, f.name)) and (flag := f'--{f.name.replace("_", "-")}') in values
+    }
     groups = {f.name: _with(x, values) for f in fields(config) if is_dataclass(x := getattr(config, f.name))}
     return replace(config, **own, **groups)
 
 _WORDS = {int: 'a whole number', float: 'a number', str: 'text', bool: 'True or False', type(None): 'None'}
 
-def _kinds(kind): return ' or '.join(', '.join(typing.get_args(o)) if typing.get_origin(o) is Literal else _WORDS[o] for o in _options(kind))
+def _kinds(kind):
+    return ' or '.join(
+        ', '.join(typing.get_args(o)) if typing.get_origin(o) is Literal else _WORDS[o] for o in _options(kind)
+    )
 def _literal_near(value, kind):
     names = [x for o in _options(kind) if typing.get_origin(o) is Literal for x in typing.get_args(o)]
     return f'; did you mean {near[0]}?' if (near := difflib.get_close_matches(value, names, 1)) else ''
@@ -91,9 +106,12 @@ def parse_config(args:list[str],  # the command line without the program's name
     flags = {**_flags(Config), '--resume': str|None, '--dry-run': bool}
     try:
         args = check_flags(args, flags)
-        run, default = _start_from({name: _value_of(args, name) for name in ('--preset', '--data', '--resume', '--init', '--out')})
+        run, default = _start_from(
+            {name: _value_of(args, name) for name in ('--preset', '--data', '--resume', '--init', '--out')}
+        )
     except ValueError as e:
-        print(f'{prog}: {e}', file=sys.stderr); raise SystemExit(2)
+        print(f'{prog}: {e}', file=sys.stderr)
+        raise SystemExit(2)
     def command(config:tyro.conf.OmitArgPrefixes[Config]=default, resume:str|None=None, dry_run:bool=False):
         """Train AdaFocus V2. Without arguments: on the built-in needle videos.
 
@@ -101,13 +119,30 @@ def parse_config(args:list[str],  # the command line without the program's name
             resume: the folder of an earlier run to go on with; auto: the run in --out, or without that the newest in runs, if there is one, else a new one
             dry_run: print model, costs, memory, steps and data, and end
         """
-    if {'-h', '--help'} & {*args}: tyro.cli(command, args=args, prog=prog, config=(tyro.conf.FlagConversionOff,))     # prints it, and ends
-    try: config = _with(default, {flag: _cast(x, flags[flag]) for flag, x in zip(args[::2], args[1::2]) if flag not in ('--resume', '--dry-run')})
+    if {'-h', '--help'} & {*args}:
+        tyro.cli(command, args=args, prog=prog, config=(tyro.conf.FlagConversionOff,))  # prints it, and ends
+    try:
+        config = _with(
+            default,
+            {
+                flag: _cast(x, flags[flag])
+                for flag, x in zip(args[::2], args[1::2])
+                if flag not in ('--resume', '--dry-run')
+            },
+        )
     except ValueError as e:
-        print(f'{prog}: {e}', file=sys.stderr); raise SystemExit(2)
+        print(f'{prog}: {e}', file=sys.stderr)
+        raise SystemExit(2)
     dry_run = _value_of(args, '--dry-run') == 'True'
-    if run and (changed := sorted(_changes(default, config) - MAY_CHANGE - {'out' if _value_of(args, '--resume') == 'auto' else ''})):
-        print(f'{prog}: {changed[0]} cannot be changed when a run goes on, here {run}; what can is {", ".join(sorted(MAY_CHANGE))}', file=sys.stderr)
+    if run and (
+        changed := sorted(
+            _changes(default, config) - MAY_CHANGE - {'out' if _value_of(args, '--resume') == 'auto' else ''}
+        )
+    ):
+        print(
+            f'{prog}: {changed[0]} cannot be changed when a run goes on, here {run}; what can is {", ".join(sorted(MAY_CHANGE))}',
+            file=sys.stderr,
+        )
         raise SystemExit(2)
     return (replace(config, out=str(run)) if run else config), run, dry_run
 
@@ -116,23 +151,51 @@ def _start_from(given):
     resume, data = given['--resume'], given['--data']
     run = newest_run(given['--out']) if resume == 'auto' else Path(resume) if resume else None
     if run:
-        if not (run/'config.yaml').is_file(): raise ValueError(f'resume is {str(run)!r}, which holds no config.yaml; it must be the folder of an earlier run')
+        if not (run / 'config.yaml').is_file():
+            raise ValueError(
+                f'resume is {str(run)!r}, which holds no config.yaml; it must be the folder of an earlier run'
+            )
         return run, load_config(run/'config.yaml')
     kind = 'needle' if data is None else kind_of_data(data)[0]
     if given['--init'] and not given['--preset']:
         default = checkpoint_values(given['--init'])
-        if default.data.val_share == 1: default = replace(default, data=replace(default.data, val_share=DataConfig.val_share))   # it was only evaluated
+        if default.data.val_share == 1:
+            default = replace(
+                default, data=replace(default.data, val_share=DataConfig.val_share)
+            )  # it was only evaluated
         return None, default
     return None, preset(given['--preset'] or PRESET_OF_DATA.get(kind, 'mn2rn-p128'))
 
 def newest_run(out:str|None)->Path|None: # None: there is none
     "The run that --resume auto means."
     if out: return Path(out) if (Path(out)/'config.yaml').is_file() else None
-    return max((p.parent for p in Path('runs').glob('*/config.yaml') if (p.parent/'checkpoints').is_dir()), key=lambda run: (run/'checkpoints').stat().st_mtime, default=None)
+    return max(
+        (p.parent for p in Path('runs').glob('*/config.yaml') if (p.parent / 'checkpoints').is_dir()),
+        key=lambda run: (run / 'checkpoints').stat().st_mtime,
+        default=None,
+    )
 
 # %% ../../nbs/3_run/03_command_line.ipynb #6baa929d
-MAY_CHANGE = {'epochs', 'data', 'manifest', 'workers', 'cache_mb', 'max_bad_share', 'skip_bad', 'decoder', 'decode_timeout', 'augment_on', 'mixed_precision',
-              'non_finite', 'compile', 'save_minutes', 'save_steps', 'keep', 'log_steps', 'log_with'}    # of a run that goes on
+MAY_CHANGE = {
+    'epochs',
+    'data',
+    'manifest',
+    'workers',
+    'cache_mb',
+    'max_bad_share',
+    'skip_bad',
+    'decoder',
+    'decode_timeout',
+    'augment_on',
+    'mixed_precision',
+    'non_finite',
+    'compile',
+    'save_minutes',
+    'save_steps',
+    'keep',
+    'log_steps',
+    'log_with',
+}  # of a run that goes on
 
 def _changes(one, other):
     "The names of the values in which two configurations differ."

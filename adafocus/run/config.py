@@ -86,7 +86,9 @@ class TrainConfig:
     "compile the encoders with torch.compile; the first steps take minutes"
     optimizer: Literal['sgd', 'adam'] = 'sgd'
     "adam for AdaFocusV1's stages policy and skip, which learn by reward"
-    stage: Literal['end_to_end', 'pretrain_global', 'pretrain_local', 'random_patches', 'policy', 'fine_tune', 'skip'] = 'end_to_end'
+    stage: Literal[
+        'end_to_end', 'pretrain_global', 'pretrain_local', 'random_patches', 'policy', 'fine_tune', 'skip'
+    ] = 'end_to_end'
     "end_to_end is AdaFocusV2; the others are steps of AdaFocusV1, each started with --init from the run before"
     skip_cost: float = .02
     "stage skip: what a look costs, in confidence in the true class; the more, the fewer looks"
@@ -124,30 +126,54 @@ class Config:
         "How this run makes samples of videos."
         m, d = self.model, self.data
         late = d.augment_on == 'device' or (d.augment_on is None and device != 'cpu')
-        return SampleConfig(num_frames=m.num_frames, focus_frames=m.focus_frames, frame_size=m.frame_size, resize=max(d.resize, m.frame_size),
-                            augment=d.augment, flip=d.flip is not False, reorder=d.reorder, short=d.short_videos, seed=self.seed,
-                            decoder=d.decoder, decode_timeout=d.decode_timeout, views_on_device=late)
+        return SampleConfig(
+            num_frames=m.num_frames,
+            focus_frames=m.focus_frames,
+            frame_size=m.frame_size,
+            resize=max(d.resize, m.frame_size),
+            augment=d.augment,
+            flip=d.flip is not False,
+            reorder=d.reorder,
+            short=d.short_videos,
+            seed=self.seed,
+            decoder=d.decoder,
+            decode_timeout=d.decode_timeout,
+            views_on_device=late,
+        )
 
     def __post_init__(self):
         t, d = self.train, self.data
-        for group, name, fits, allowed in ((t, 'epochs', t.epochs >= 1, 'at least 1'), (t, 'batch_size', t.batch_size >= 1, 'at least 1'),
-                                           (t, 'lr', t.lr > 0, 'above 0'), (d, 'val_share', 0 < d.val_share <= 1, 'above 0 and at most 1'),
-                                           (t, 'clip_norm', t.clip_norm is None or t.clip_norm > 0, 'above 0, or None'),
-                                           (t, 'accumulate', t.accumulate >= 1, 'at least 1'), (self, 'keep', self.keep >= 1, 'at least 1'),
-                                           (self, 'save_minutes', self.save_minutes >= 0, 'at least 0'), (self, 'save_steps', self.save_steps >= 0, 'at least 0'),
-                                           (self, 'log_steps', self.log_steps >= 1, 'at least 1'),
-                                           (d, 'max_bad_share', 0 <= d.max_bad_share <= 1, 'from 0 to 1'),
-                                           (d, 'cache_mb', d.cache_mb >= 0, 'at least 0'), (d, 'decode_timeout', d.decode_timeout >= 0, 'at least 0'),
-                                           (d, 'workers', d.workers is None or d.workers >= 0, 'at least 0')):
+        for group, name, fits, allowed in (
+            (t, 'epochs', t.epochs >= 1, 'at least 1'),
+            (t, 'batch_size', t.batch_size >= 1, 'at least 1'),
+            (t, 'lr', t.lr > 0, 'above 0'),
+            (d, 'val_share', 0 < d.val_share <= 1, 'above 0 and at most 1'),
+            (t, 'clip_norm', t.clip_norm is None or t.clip_norm > 0, 'above 0, or None'),
+            (t, 'accumulate', t.accumulate >= 1, 'at least 1'),
+            (self, 'keep', self.keep >= 1, 'at least 1'),
+            (self, 'save_minutes', self.save_minutes >= 0, 'at least 0'),
+            (self, 'save_steps', self.save_steps >= 0, 'at least 0'),
+            (self, 'log_steps', self.log_steps >= 1, 'at least 1'),
+            (d, 'max_bad_share', 0 <= d.max_bad_share <= 1, 'from 0 to 1'),
+            (d, 'cache_mb', d.cache_mb >= 0, 'at least 0'),
+            (d, 'decode_timeout', d.decode_timeout >= 0, 'at least 0'),
+            (d, 'workers', d.workers is None or d.workers >= 0, 'at least 0'),
+        ):
             if not fits: raise ValueError(f'{name} is {getattr(group, name)}; it must be {allowed}')
         for name, value in (('init', self.init), ('data', d.data), ('manifest', d.manifest)):
             if value == '': raise ValueError(f"{name} is ''; it must be a path, or not be given")
         if self.init and (self.model.weights != 'none' or self.model.global_weights):
-            raise ValueError(f'init is {self.init}, but weights or global_weights are given too; all weights come from one of them')
+            raise ValueError(
+                f'init is {self.init}, but weights or global_weights are given too; all weights come from one of them'
+            )
         if self.train.stage == 'end_to_end' and self.model.policy in ('grid', 'video_grid'):
-            raise ValueError(f'policy is {self.model.policy}, which has no gradient to be trained end to end; --stage says which of AdaFocusV1\'s stages to train')
+            raise ValueError(
+                f'policy is {self.model.policy}, which has no gradient to be trained end to end; --stage says which of AdaFocusV1\'s stages to train'
+            )
         if self.model.temporal_shift and d.reorder:
-            raise ValueError('reorder is True, but temporal_shift mixes neighbouring frames, which must stay in time; with it reorder must be False')
+            raise ValueError(
+                'reorder is True, but temporal_shift mixes neighbouring frames, which must stay in time; with it reorder must be False'
+            )
 
 # %% ../../nbs/3_run/01_config.ipynb #58f1433d
 def save_config(config:Config, path:str|Path)->None:
@@ -174,7 +200,9 @@ def _build(cls, values, where):
             raise ValueError(f'{where}{name} is not a setting' +
                              (f'; did you mean {near[0]}?' if near else f'; it may be {", ".join(types)}'))
         nested = is_dataclass(types[name])
-        out[name] = _build(types[name], value, f'{where}{name}.') if nested else _check_type(value, types[name], where + name)
+        out[name] = (
+            _build(types[name], value, f'{where}{name}.') if nested else _check_type(value, types[name], where + name)
+        )
     return cls(**out)
 
 def _check_type(value, wanted, name):
@@ -187,7 +215,9 @@ def _check_type(value, wanted, name):
         elif option is float and isinstance(value, (int, float)) and not isinstance(value, bool): return float(value)
         elif option is type(None) and value is None: return None
         elif option in (int, str, bool) and type(value) is option: return value
-    kinds = [str(typing.get_args(o)) if typing.get_origin(o) is Literal else getattr(o, '__name__', str(o)) for o in options]
+    kinds = [
+        str(typing.get_args(o)) if typing.get_origin(o) is Literal else getattr(o, '__name__', str(o)) for o in options
+    ]
     raise ValueError(f'{name} is {value!r}; it must be {" or ".join(kinds).replace("NoneType", "null")}')
 
 # %% ../../nbs/3_run/01_config.ipynb #868190be

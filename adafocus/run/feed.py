@@ -33,14 +33,18 @@ class RunLoader:
         size = t.batch_size//(n*self.parts) if training else max(1, t.batch_size//n)
         workers = default_workers() if config.data.workers is None else config.data.workers
         self._accelerator, self._batch, samples = accelerator, t.batch_size, config.samples(accelerator.device.type)
-        self.shard_layout = [n, max(1, workers)] if isinstance(videos, ShardList) else None          # what the order of shards depends on
+        self.shard_layout = (
+            [n, max(1, workers)] if isinstance(videos, ShardList) else None
+        )  # what the order of shards depends on
         if self.shard_layout:
             self._loader = build_shard_loader(videos, samples, training, size, workers, accelerator.process_index, n)
             self.steps = len(self._loader.dataset)//self.parts
         else:
             loader = build_loader(videos, samples, training, size, workers, cache_mb)
             self._sampler, self._loader = loader.sampler, accelerator.prepare(loader)
-            self.steps = len(videos)//self._batch if training else len(self._loader)           # in an epoch; a step has `parts` batches of each process
+            self.steps = (
+                len(videos) // self._batch if training else len(self._loader)
+            )  # in an epoch; a step has `parts` batches of each process
 
     def epoch(self, epoch:int, start:int=0)->Iterable[dict]: # parts x (steps - start) batches
         "What is left of an epoch of training after `start` steps."
@@ -48,13 +52,15 @@ class RunLoader:
             self._loader.dataset.set_epoch(epoch, start*self.parts)
             return self
         self._sampler.skip(start*self._batch, self.steps*self._batch)
-        self._loader.set_epoch(epoch)                            # the sampler's own would be overruled by Accelerate's counter
+        self._loader.set_epoch(epoch)  # the sampler's own would be overruled by Accelerate's counter
         return self._loader
 
     def close(self)->None:
         "End the loading processes. Left to Python's garbage collection, where a feed may lie long, each would be waited for ten seconds in vain."
         for loader in (self._loader, getattr(self._loader, 'base_dataloader', None)):
-            if (batches := getattr(loader, '_iterator', None)) is not None: batches._shutdown_workers(); loader._iterator = None
+            if (batches := getattr(loader, '_iterator', None)) is not None:
+                batches._shutdown_workers()
+                loader._iterator = None
 
     def __iter__(self)->Iterator[dict]:
         if not self.shard_layout: return iter(self._loader)

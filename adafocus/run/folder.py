@@ -37,7 +37,8 @@ def load_run(run:str|Path,   # a folder with config.yaml and model.safetensors
     "The model of a finished (or running) training. ValueError names what is missing or does not fit."
     run = Path(run)
     for name in ('config.yaml', 'model.safetensors'):
-        if not (run/name).is_file(): raise ValueError(f'{run} holds no {name}; it must be the folder of a run of adafocus.train')
+        if not (run / name).is_file():
+            raise ValueError(f'{run} holds no {name}; it must be the folder of a run of adafocus.train')
     config = load_config(run/'config.yaml')
     model = AdaFocus(replace(config.model, weights='none', global_weights=None))
     try: model.load_state_dict(load_file(run/'model.safetensors'))
@@ -55,22 +56,32 @@ def _find_data(run, config): # data and manifest as they are to be found from he
         if not spec: return spec
         if spec.startswith('wds:'):
             first = shard_urls(spec[4:])[0]
-            return f'wds:{started/spec[4:]}' if '://' not in first and not Path(first).exists() and (started/first).exists() else spec
+            return (
+                f'wds:{started / spec[4:]}'
+                if '://' not in first and not Path(first).exists() and (started / first).exists()
+                else spec
+            )
         name, _, root = spec.partition(':')
         prefix, path = (f'{name}:', root) if root and name in DATASETS and not Path(spec).exists() else ('', spec)
         return spec if Path(path).exists() or not (started/path).exists() else f'{prefix}{started/path}'
-    return replace(config, data=replace(config.data, data=found(config.data.data), manifest=found(config.data.manifest)))
+    return replace(
+        config, data=replace(config.data, data=found(config.data.data), manifest=found(config.data.manifest))
+    )
 
 # %% ../../nbs/3_run/04_folder.ipynb #40ae98d1
 def save_weights(model:AdaFocus, path:Path)->None:
     "The model's weights as safetensors, all of the file or nothing. OSError where there is no room."
     partial = path.with_name(f'.{path.name}.partial')
-    try: save_file({name: x.contiguous() for name, x in model.state_dict().items()}, partial)
+    try:
+        save_file({name: x.contiguous() for name, x in model.state_dict().items()}, partial)
     except SafetensorError as e:
         partial.unlink(missing_ok=True)
-        raise OSError(f'{path} could not be written ({e}); {shutil.disk_usage(path.parent).free:,} bytes are free') from None
-    mask = os.umask(0); os.umask(mask)
-    partial.chmod(0o666 & ~mask)                                                 # safetensors leaves it to its owner alone
+        raise OSError(
+            f'{path} could not be written ({e}); {shutil.disk_usage(path.parent).free:,} bytes are free'
+        ) from None
+    mask = os.umask(0)
+    os.umask(mask)
+    partial.chmod(0o666 & ~mask)  # safetensors leaves it to its owner alone
     os.replace(partial, path)
 
 # %% ../../nbs/3_run/04_folder.ipynb #eff75841
@@ -102,10 +113,28 @@ def save_model(run:str|Path, folder:str|Path)->None:
     for name in MODEL_FILES[1:]:
         if (run/name).is_file() and run.resolve() != folder.resolve(): shutil.copyfile(run/name, folder/name)
     m, classes = config.model, config.classes
-    save_config(replace(config, out=None, init=None, data=replace(config.data, data=None, manifest=None), model=replace(m, weights='none', global_weights=None)), folder/'config.yaml')
-    page = _PAGE.format(name=folder.name, glances=m.num_frames, size=m.frame_size, patch=m.patch_size, classes=m.num_classes, examples=', '.join(classes[:5]) + (', ...' if len(classes) > 5 else ''))
+    save_config(
+        replace(
+            config,
+            out=None,
+            init=None,
+            data=replace(config.data, data=None, manifest=None),
+            model=replace(m, weights='none', global_weights=None),
+        ),
+        folder / 'config.yaml',
+    )
+    page = _PAGE.format(
+        name=folder.name,
+        glances=m.num_frames,
+        size=m.frame_size,
+        patch=m.patch_size,
+        classes=m.num_classes,
+        examples=', '.join(classes[:5]) + (', ...' if len(classes) > 5 else ''),
+    )
     (folder/'README.md').write_text(page, encoding='utf-8')
-    (folder/'config.json').write_text(json.dumps(dict(library_name='adafocus', architecture='AdaFocusV2')), encoding='utf-8')   # the Hub counts its downloads
+    (folder / 'config.json').write_text(
+        json.dumps(dict(library_name='adafocus', architecture='AdaFocusV2')), encoding='utf-8'
+    )  # the Hub counts its downloads
 
 # %% ../../nbs/3_run/04_folder.ipynb #f46c0ece
 @contextmanager
@@ -118,7 +147,8 @@ def locked_run_folder(config:Config, accelerator:Accelerator, resume:Path|None=N
             run.mkdir(parents=True, exist_ok=True)
             if not resume and any(p.name != '.lock' for p in run.iterdir()): raise ValueError(_occupied(run))
             lock = lock_folder(run)
-            if not resume and any(p.name != '.lock' for p in run.iterdir()): raise ValueError(_occupied(run))     # by one that was faster
+            if not resume and any(p.name != '.lock' for p in run.iterdir()):
+                raise ValueError(_occupied(run))  # by one that was faster
             if not resume: save_config(replace(config, out=str(run)), run/'config.yaml')
         except ValueError as e: problem = str(e)
         except OSError as e: problem = f'{run} cannot be made a folder to write to ({e.strerror}); choose another one with --out'
@@ -129,7 +159,9 @@ def locked_run_folder(config:Config, accelerator:Accelerator, resume:Path|None=N
         if lock: lock.close()
 
 def _occupied(run):
-    return f'{run} is not empty; choose another folder with --out' + (f', or go on with the run in it: adafocus.train --resume {run}' if (run/'checkpoints').is_dir() else '')
+    return f'{run} is not empty; choose another folder with --out' + (
+        f', or go on with the run in it: adafocus.train --resume {run}' if (run / 'checkpoints').is_dir() else ''
+    )
 
 # %% ../../nbs/3_run/04_folder.ipynb #4a4e92bc
 def open_run_data(config:Config)->VideoData:
@@ -137,7 +169,8 @@ def open_run_data(config:Config)->VideoData:
     d = config.data
     return open_data(d.data or f'needle:{needle.cached_dataset()}', d.val_share, config.seed, d.manifest)
 
-class VideosUnreadable(RuntimeError): "Videos could not be read, and without them the result would not be what was asked for."
+class VideosUnreadable(RuntimeError):
+    "Videos could not be read, and without them the result would not be what was asked for."
 
 def report_missing(data:VideoData, config:Config, quiet:bool=False)->None:
     "Say what is missing, on standard error. ValueError if that is more than `max_bad_share` allows."
@@ -145,4 +178,6 @@ def report_missing(data:VideoData, config:Config, quiet:bool=False)->None:
     for line in lines if not quiet else (): print(line, file=sys.stderr)
     total, share = gone + len(data.train) + len(data.val), config.data.max_bad_share
     if gone > share*total:
-        raise ValueError(f'{gone} of {total} videos are missing or unreadable, more than --max-bad-share allows ({share:g}); the first: {(data.missing + list(data.bad))[0]}')
+        raise ValueError(
+            f'{gone} of {total} videos are missing or unreadable, more than --max-bad-share allows ({share:g}); the first: {(data.missing + list(data.bad))[0]}'
+        )

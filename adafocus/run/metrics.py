@@ -29,8 +29,10 @@ class Scores:
     box_inside: np.ndarray     # (N, T) bool: the whole true box does
     visible: np.ndarray        # (N, T) bool: there is something to be seen in this frame
     labels: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), int))    # (N, L) padded with -1, and
-    logits: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0), np.float32))  # (N, T, K), where a video may have several labels
-    finite: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))        # (N,) bool: all of its logits are numbers
+    logits: np.ndarray = field(
+        default_factory=lambda: np.zeros((0, 0, 0), np.float32)
+    )  # (N, T, K), where a video may have several labels
+    finite: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))  # (N,) bool: all of its logits are numbers
 
     def accuracy(self)->np.ndarray:   # (T,) in 0..1
         "Top-1 accuracy after each frame; of several labels any is right."
@@ -46,12 +48,19 @@ class Scores:
         "The score after each frame."
         if not self.logits.size: return self.accuracy()
         labels = torch.from_numpy(self.labels)
-        return np.array([mean_average_precision(torch.from_numpy(self.logits[:, t]), labels)[0] for t in range(self.logits.shape[1])])
+        return np.array(
+            [
+                mean_average_precision(torch.from_numpy(self.logits[:, t]), labels)[0]
+                for t in range(self.logits.shape[1])
+            ]
+        )
 
     def patch_hits(self)->dict[str,float]: # `centre` and `box`, shares in 0..1; empty without truth
         "In how large a share of the frames with something to see does the patch hold its centre, and all of it?"
         if not self.visible.size: return {}
-        return dict(centre=float(self.centre_inside[self.visible].mean()), box=float(self.box_inside[self.visible].mean()))
+        return dict(
+            centre=float(self.centre_inside[self.visible].mean()), box=float(self.box_inside[self.visible].mean())
+        )
 
     def position_map(self, cells:int=12)->np.ndarray: # (cells, cells) int, rows from the top
         "How often it looked where: positions counted on a grid over [0, 1] x [0, 1]."
@@ -84,9 +93,18 @@ class ScoreKeeper:
         label, classes = labels[:, None, :, None].clamp(min=0), logits.shape[-1]                      # (B, 1, L, 1)
         each, before = logits[:, :, None], torch.arange(classes, device=logits.device) < label
         true = each.expand(-1, -1, labels.shape[1], -1).gather(-1, label.expand(-1, logits.shape[1], -1, -1))
-        ranks = (~(each <= true) | ((each == true) & before)).sum(-1)         # (B, T, L); as argmax: of equals the first; not-a-number is largest
+        ranks = (~(each <= true) | ((each == true) & before)).sum(
+            -1
+        )  # (B, T, L); as argmax: of equals the first; not-a-number is largest
         ranks = torch.where(labels[:, None] >= 0, ranks, classes).amin(-1)
-        found = dict(number=batch['number'], valid=batch['valid'], top1=ranks < 1, top5=ranks < 5, positions=positions.float(), finite=logits.isfinite().flatten(1).all(1))
+        found = dict(
+            number=batch['number'],
+            valid=batch['valid'],
+            top1=ranks < 1,
+            top5=ranks < 5,
+            positions=positions.float(),
+            finite=logits.isfinite().flatten(1).all(1),
+        )
         if self.multi_label: found.update(labels=labels, logits=logits.float())
         if 'boxes' in batch:
             centre, box = box_in_patch(positions.float(), batch['boxes'], self.frame_size, self.patch_size)
@@ -104,7 +122,10 @@ class ScoreKeeper:
         if not self._found: raise ValueError('no video could be scored')
         numbers = sorted(self._found)
         stack = lambda name: np.stack([self._found[n].get(name, np.zeros(0, bool)) for n in numbers])
-        names = ['top1', 'top5', 'positions', 'centre_inside', 'box_inside', 'visible', 'finite'] + ['labels', 'logits']*self.multi_label
+        names = ['top1', 'top5', 'positions', 'centre_inside', 'box_inside', 'visible', 'finite'] + [
+            'labels',
+            'logits',
+        ] * self.multi_label
         return Scores(np.array(numbers), **{name: stack(name) for name in names})
 
 # %% ../../nbs/3_run/06_metrics.ipynb #4fdca934

@@ -28,28 +28,49 @@ def register_preset(name:str)->Callable:
 
 @register_preset('needle')
 def _needle():
-    return Config(model=ModelConfig(num_classes=len(needle.GLYPHS), num_frames=8, frame_size=112, patch_size=48, global_size=28,
-                                    global_encoder='small_global', local_encoder='small_local', policy_channels=16, policy_hidden=128,
-                                    classifier_hidden=256, feature_reuse=False),
-                  data=DataConfig(resize=112, augment=False, flip=False),
-                  train=TrainConfig(epochs=12, lr=.1, lr_classifier=1.))
+    return Config(
+        model=ModelConfig(
+            num_classes=len(needle.GLYPHS),
+            num_frames=8,
+            frame_size=112,
+            patch_size=48,
+            global_size=28,
+            global_encoder='small_global',
+            local_encoder='small_local',
+            policy_channels=16,
+            policy_hidden=128,
+            classifier_hidden=256,
+            feature_reuse=False,
+        ),
+        data=DataConfig(resize=112, augment=False, flip=False),
+        train=TrainConfig(epochs=12, lr=0.1, lr_classifier=1.0),
+    )
 
 # %% ../../nbs/3_run/02_presets.ipynb #1a7722b5
 def _image_datasets(arch, patch_size, batch_size=32):
-    return Config(model=replace(OFFICIAL[arch], patch_size=patch_size), train=TrainConfig(batch_size=batch_size, lr=.002*batch_size/32))
+    return Config(
+        model=replace(OFFICIAL[arch], patch_size=patch_size),
+        train=TrainConfig(batch_size=batch_size, lr=0.002 * batch_size / 32),
+    )
 
 def _motion_datasets(patch_size, **changes):
-    return Config(model=replace(OFFICIAL['tsm'], patch_size=patch_size, **changes), data=DataConfig(flip=False, reorder=False),
-                  train=TrainConfig(lr=.01, lr_global=.5, lr_policy=.01, lr_classifier=1., weight_decay=5e-4, clip_norm=20.))
+    return Config(
+        model=replace(OFFICIAL['tsm'], patch_size=patch_size, **changes),
+        data=DataConfig(flip=False, reorder=False),
+        train=TrainConfig(lr=0.01, lr_global=0.5, lr_policy=0.01, lr_classifier=1.0, weight_decay=5e-4, clip_norm=20.0),
+    )
 
 for _arch in ('mn2rn', 'rn'):
-    for _size in (96, 128, 160): register_preset(f'{_arch}-p{_size}')(lambda arch=_arch, size=_size: _image_datasets(arch, size))
+    for _size in (96, 128, 160):
+        register_preset(f'{_arch}-p{_size}')(lambda arch=_arch, size=_size: _image_datasets(arch, size))
     register_preset(f'{_arch}-p128-minikinetics')(lambda arch=_arch: _image_datasets(arch, 128, batch_size=48))
 for _size in (128, 144, 160, 176): register_preset(f'tsm-p{_size}')(lambda size=_size: _motion_datasets(size))
 WHOLE_FRAMES = dict(focus_frames=None, policy='central', diversity_augmentation=False)
 register_preset('tsm-plus')(lambda: _motion_datasets(224, **WHOLE_FRAMES))
 register_preset('tsm')(lambda: _motion_datasets(224, global_encoder='none', feature_reuse=False, **WHOLE_FRAMES))
-register_preset('tsn')(lambda: _motion_datasets(224, global_encoder='none', feature_reuse=False, temporal_shift=False, **WHOLE_FRAMES))
+register_preset('tsn')(
+    lambda: _motion_datasets(224, global_encoder='none', feature_reuse=False, temporal_shift=False, **WHOLE_FRAMES)
+)
 
 def preset(name:str)->Config:
     "The values that a preset stands for."
@@ -62,12 +83,21 @@ def checkpoint_values(source:str|Path, # a released checkpoint, or a run's folde
     "The configuration that goes with weights: the run's own, or the preset of the released architecture in the checkpoint's size."
     source = run_folder(source)
     if source.is_dir():
-        if not (source/'config.yaml').is_file(): raise ValueError(f'{source} holds no config.yaml; it must be a released checkpoint or the folder of a run')
+        if not (source / 'config.yaml').is_file():
+            raise ValueError(f'{source} holds no config.yaml; it must be a released checkpoint or the folder of a run')
         found = load_config(source/'config.yaml')
-        return replace(found, out=None, init=None, classes=[], model=replace(found.model, weights='none', global_weights=None))
+        return replace(
+            found, out=None, init=None, classes=[], model=replace(found.model, weights='none', global_weights=None)
+        )
     arch, model = recognise_official(read_weights(source))
     found = preset(f'{arch}-p128')
     return replace(found, model=replace(model, patch_size=min(found.model.patch_size, model.frame_size)))
 
 # %% ../../nbs/3_run/02_presets.ipynb #2e68b828
-PRESET_OF_DATA = dict(needle='needle', minikinetics='mn2rn-p128-minikinetics', somethingv1='tsm-p128', somethingv2='tsm-p128', jester='tsm-p128')
+PRESET_OF_DATA = dict(
+    needle='needle',
+    minikinetics='mn2rn-p128-minikinetics',
+    somethingv1='tsm-p128',
+    somethingv2='tsm-p128',
+    jester='tsm-p128',
+)

@@ -38,7 +38,9 @@ def baseline_positions(name:str,       # one of adafocus.method.policy.BASELINES
                        seed:int=0,
                       )->Tensor:       # (B, T, 2)
     "Where a baseline policy looks in these videos."
-    return torch.cat([BASELINES[name](1, steps, torch.Generator().manual_seed(seed*1_000_003 + int(n))) for n in numbers])
+    return torch.cat(
+        [BASELINES[name](1, steps, torch.Generator().manual_seed(seed * 1_000_003 + int(n))) for n in numbers]
+    )
 
 # %% ../../nbs/3_run/07_scoring.ipynb #79fd8b0e
 @torch.no_grad()
@@ -61,21 +63,36 @@ def evaluate(model:AdaFocus,            # prepared by accelerate or not
             focus = glance if focus is None else focus
             maps, e_G = model.glance(glance)
             for name, keeper in keepers.items():
-                if name == 'learned': positions = model.decide(maps, focus.shape[1])
+                if name == 'learned':
+                    positions = model.decide(maps, focus.shape[1])
                 else:
                     steps = 1 if model.policy.per_video else focus.shape[1]
-                    positions = broadcast_positions(baseline_positions(name, batch['number'], steps, seed).to(focus.device), focus.shape[1])
+                    positions = broadcast_positions(
+                        baseline_positions(name, batch['number'], steps, seed).to(focus.device), focus.shape[1]
+                    )
                 out = model.classify(e_G, model.look(focus, positions), positions)
                 keeper.add(accelerator.gather(keeper.score(out.logits, out.positions, batch)))
-    try: return {name: keeper.scores() for name, keeper in keepers.items()}, failures
-    except ValueError: raise VideosUnreadable('no video to evaluate on could be read' + (f'; the first: {next(iter(failures.values()))}' if failures else '')) from None
+    try:
+        return {name: keeper.scores() for name, keeper in keepers.items()}, failures
+    except ValueError:
+        raise VideosUnreadable(
+            'no video to evaluate on could be read'
+            + (f'; the first: {next(iter(failures.values()))}' if failures else '')
+        ) from None
 
 # %% ../../nbs/3_run/07_scoring.ipynb #1dcd83ae
 def summarise(scores:dict[str,Scores])->dict:
     "Accuracies after every frame and shares of looking by policy, as plain numbers in 0..1."
     listed = lambda values: [round(float(x), 6) for x in values]
-    return {name: dict(accuracy=listed(s.accuracy()), top5=listed(s.top5.mean(0)), **({s.metric: listed(s.metric_values)} if s.metric != 'accuracy' else {}),
-                       **{f'{k}_inside': round(v, 6) for k, v in s.patch_hits().items()}) for name, s in scores.items()}
+    return {
+        name: dict(
+            accuracy=listed(s.accuracy()),
+            top5=listed(s.top5.mean(0)),
+            **({s.metric: listed(s.metric_values)} if s.metric != 'accuracy' else {}),
+            **{f'{k}_inside': round(v, 6) for k, v in s.patch_hits().items()},
+        )
+        for name, s in scores.items()
+    }
 
 def shown_steps(steps:int)->list[int]:
     "1, 2, 4, ... up to T, and T."
@@ -87,11 +104,20 @@ def table(summary:dict, feature_reuse:bool)->str: # lines to print
     steps = shown_steps(len(summary['learned'][metric]))
     looking = [k for k in ('centre_inside', 'box_inside') if k in summary['learned']]
     after = ' after t frames' if steps[-1] > 1 else ''
-    top5 = metric == 'accuracy' and any(s['top5'][-1] < 1 for s in summary.values())          # with five classes or fewer it says nothing
-    lines = [f'{metric[0].upper()}{metric[1:]} in %{after}; e_G is {"also" if feature_reuse else "not"} used for recognition',
-             f'{"policy":10}' + ''.join(f'{f"t={t}" if after else "video":>8}' for t in steps) + '   top-5'*top5 + ''.join(f'{k.replace("_", " "):>16}' for k in looking)]
+    top5 = metric == 'accuracy' and any(
+        s['top5'][-1] < 1 for s in summary.values()
+    )  # with five classes or fewer it says nothing
+    lines = [
+        f'{metric[0].upper()}{metric[1:]} in %{after}; e_G is {"also" if feature_reuse else "not"} used for recognition',
+        f'{"policy":10}'
+        + ''.join(f'{f"t={t}" if after else "video":>8}' for t in steps)
+        + '   top-5' * top5
+        + ''.join(f'{k.replace("_", " "):>16}' for k in looking),
+    ]
     for name, s in summary.items():
-        accuracies = ''.join(f'{100*s[metric][t-1]:8.1f}' for t in steps) + (f'{100*s["top5"][-1]:8.1f}' if top5 else '')
+        accuracies = ''.join(f'{100 * s[metric][t - 1]:8.1f}' for t in steps) + (
+            f'{100 * s["top5"][-1]:8.1f}' if top5 else ''
+        )
         lines.append(f'{name:10}' + accuracies + ''.join(f'{100*s[k]:15.1f}%' for k in looking))
     others = [s[metric] for name, s in summary.items() if name != 'learned']
     if others:
@@ -111,24 +137,37 @@ def evaluate_run(run:str|Path,
     with accelerator.local_main_process_first(): data = open_run_data(config)
     for line in missing_videos(data) if accelerator.is_main_process else (): print(line, file=sys.stderr)
     if data.classes != config.classes:
-        raise ValueError(f'{run} was trained on the classes {", ".join(config.classes)}; the data now has {", ".join(data.classes)}')
+        raise ValueError(
+            f'{run} was trained on the classes {", ".join(config.classes)}; the data now has {", ".join(data.classes)}'
+        )
     d = config.data
     model, batches = model.to(accelerator.device), RunLoader(data.val, config, accelerator)
     scores, failures = evaluate(model, batches, accelerator, policies, config.seed, data.multi_label)
     batches.close()
     failures = dict(gather_object(list(failures.items())))
     if failures and not (d.skip_bad or skip_bad):
-        raise VideosUnreadable(f'{len(failures)} of {len(data.val)} videos to evaluate on could not be read, and the score would not be that of the others; '
-                               f'python -m adafocus.evaluate {run} --skip-bad leaves them out. The first: {next(iter(failures.values()))}')
+        raise VideosUnreadable(
+            f'{len(failures)} of {len(data.val)} videos to evaluate on could not be read, and the score would not be that of the others; '
+            f'python -m adafocus.evaluate {run} --skip-bad leaves them out. The first: {next(iter(failures.values()))}'
+        )
     if accelerator.is_main_process:
         for reason in failures.values(): print(f'left out: {reason}', file=sys.stderr)
     if accelerator.is_main_process:
         summary, count = summarise(scores), len(scores['learned'].numbers)
-        found = dict(videos=count, left_out=len(data.val) - count, missing=len(data.missing) + len(data.bad), feature_reuse=config.model.feature_reuse, policies=summary)
+        found = dict(
+            videos=count,
+            left_out=len(data.val) - count,
+            missing=len(data.missing) + len(data.bad),
+            feature_reuse=config.model.feature_reuse,
+            policies=summary,
+        )
         (Path(run)/'evaluation.json').write_text(json.dumps(found, indent=1))
         print(table(summary, config.model.feature_reuse))
-        print(f'{count} videos' + (f'; {len(data.val) - count} could not be read and are left out' if count < len(data.val) else '') +
-              (f'; {found["missing"]} of all videos of this dataset are missing' if found['missing'] else ''))
+        print(
+            f'{count} videos'
+            + (f'; {len(data.val) - count} could not be read and are left out' if count < len(data.val) else '')
+            + (f'; {found["missing"]} of all videos of this dataset are missing' if found['missing'] else '')
+        )
     return scores, data, config
 
 # %% ../../nbs/3_run/07_scoring.ipynb #eda6e366

@@ -36,10 +36,14 @@ def check_voila(version:str|None=None # None: of the one that is installed
                )->str: # the version
     "ValueError where Voila is absent, or serves any file."
     wanted = '.'.join(map(str, OLDEST))
-    try: version = version or metadata.version('voila')
-    except metadata.PackageNotFoundError: raise ValueError(f"voila is not installed; pip install 'voila>={wanted}' does it") from None
+    try:
+        version = version or metadata.version('voila')
+    except metadata.PackageNotFoundError:
+        raise ValueError(f"voila is not installed; pip install 'voila>={wanted}' does it") from None
     if tuple(int(n) for n in re.findall(r'\d+', version)[:3]) < OLDEST:
-        raise ValueError(f"voila is {version}, which gives any file of this computer to anybody (CVE-2024-30265); it must be at least {wanted}: pip install 'voila>={wanted}'")
+        raise ValueError(
+            f"voila is {version}, which gives any file of this computer to anybody (CVE-2024-30265); it must be at least {wanted}: pip install 'voila>={wanted}'"
+        )
     return version
 
 # %% ../../nbs/6_show/11_app.ipynb #0c940f9d
@@ -67,23 +71,31 @@ def copy_notebooks(paths:Sequence[str|Path],
     "Copies that show nothing but what they are meant to show. ValueError for what is no notebook."
     books, pages, names = [], [], {}
     for path in map(Path, paths):
-        try: book = nbformat.read(path, as_version=4)
-        except OSError as e: raise ValueError(f'{path} cannot be read ({e.strerror}); notebooks must be .ipynb files') from None
-        except Exception: raise ValueError(f'{path} is no notebook; notebooks must be .ipynb files') from None   # whatever JSON holds
+        try:
+            book = nbformat.read(path, as_version=4)
+        except OSError as e:
+            raise ValueError(f'{path} cannot be read ({e.strerror}); notebooks must be .ipynb files') from None
+        except Exception:
+            raise ValueError(f'{path} is no notebook; notebooks must be .ipynb files') from None  # whatever JSON holds
         stem = re.sub(r'[^A-Za-z0-9_]+', '-', path.stem).strip('-')[:60] or 'notebook'
         name = stem
         while name in names.values(): name = f'{stem}-{len(names) + 1}'
         names[path.stem] = name
         text = '\n'.join(cell.source for cell in book.cells if cell.cell_type == 'markdown')
         heading, quote = (re.search(pattern, text, re.M) for pattern in (r'^# +(.+?) *$', r'^> +(.+?) *$'))
-        books.append(book); pages.append(Page(name, heading[1] if heading else path.stem, quote[1] if quote else ''))
-    link = lambda found: f'[{found[1]}]({names[unquote(found[2])]}.ipynb{found[3] or ""})' if unquote(found[2]) in names else found[1]
+        books.append(book)
+        pages.append(Page(name, heading[1] if heading else path.stem, quote[1] if quote else ''))
+    link = lambda found: (
+        f'[{found[1]}]({names[unquote(found[2])]}.ipynb{found[3] or ""})' if unquote(found[2]) in names else found[1]
+    )
     for page, book in zip(pages, books):
         cells = [cell for cell in book.cells if not _LEFT_OUT.match(cell.source)]
         for cell in cells:
             if cell.cell_type == 'code': cell.update(outputs=[], execution_count=None)
             elif cell.cell_type == 'markdown': cell.source = _LINK.sub(link, cell.source)
-        book.metadata = nbformat.from_dict(dict(kernelspec=dict(name='python3', display_name='python3', language='python'), title=page.title))
+        book.metadata = nbformat.from_dict(
+            dict(kernelspec=dict(name='python3', display_name='python3', language='python'), title=page.title)
+        )
         book.cells = [*cells, nbformat.v4.new_markdown_cell(NOTICE)]
         nbformat.write(book, Path(folder)/f'{page.name}.ipynb')
     return pages
@@ -116,11 +128,19 @@ _INDEX = """<!doctype html><html lang="en"><meta charset="utf-8"><link rel="icon
 
 def index_page(pages:Sequence[Page])->str: # HTML
     "The list of pages."
-    item = lambda page: f'<li><a href="/voila/render/{page.name}.ipynb">{html.escape(page.title)}</a><br>{html.escape(page.subtitle)}</li>'
+    item = lambda page: (
+        f'<li><a href="/voila/render/{page.name}.ipynb">{html.escape(page.title)}</a><br>{html.escape(page.subtitle)}</li>'
+    )
     return _INDEX.format(items='\n'.join(map(item, pages)))
 
 # %% ../../nbs/6_show/11_app.ipynb #aaf879f0
-MESSAGES = 'comm_open', 'comm_close', 'comm_msg', 'comm_info_request', 'kernel_info_request'   # what a page may send to its kernel
+MESSAGES = (
+    'comm_open',
+    'comm_close',
+    'comm_msg',
+    'comm_info_request',
+    'kernel_info_request',
+)  # what a page may send to its kernel
 SORRY = 'What went wrong is written where this page was started.'
 
 def voila_options(folder:Path,        # the private one
@@ -130,20 +150,53 @@ def voila_options(folder:Path,        # the private one
                  )->dict[str,dict]:
     "Options by the class that takes them."
     return dict(
-        Voila=dict(ip='127.0.0.1', token=token, root_dir=str(folder/'pages'), connection_dir_root=str(folder), open_browser=False, config_file_paths=[], log_level='INFO' if verbose else 'ERROR',
-                   tornado_settings=dict(allow_remote_access=False,               # the page is asked for by a name of this computer, or refused
-                                         ws_ping_interval=30000, ws_ping_timeout=30000,
-                                         log_function=lambda handler: None)),     # its lines would hold the token
-        VoilaConfiguration=dict(strip_sources=True, show_margins=True, show_tracebacks=False, file_allowlist=[], file_denylist=['.*'], allow_template_override='NO', allow_theme_override='NO',
-                                preheat_kernel=False, progressive_rendering=False),
+        Voila=dict(
+            ip='127.0.0.1',
+            token=token,
+            root_dir=str(folder / 'pages'),
+            connection_dir_root=str(folder),
+            open_browser=False,
+            config_file_paths=[],
+            log_level='INFO' if verbose else 'ERROR',
+            tornado_settings=dict(
+                allow_remote_access=False,  # the page is asked for by a name of this computer, or refused
+                ws_ping_interval=30000,
+                ws_ping_timeout=30000,
+                log_function=lambda handler: None,
+            ),
+        ),  # its lines would hold the token
+        VoilaConfiguration=dict(
+            strip_sources=True,
+            show_margins=True,
+            show_tracebacks=False,
+            file_allowlist=[],
+            file_denylist=['.*'],
+            allow_template_override='NO',
+            allow_theme_override='NO',
+            preheat_kernel=False,
+            progressive_rendering=False,
+        ),
         VoilaExecutor=dict(cell_error_instruction=SORRY),
-        MappingKernelManager=dict(cull_idle_timeout=max(1, round(cull_seconds)), cull_interval=max(1, round(min(60, cull_seconds/4))), cull_connected=True, cull_busy=False,
-                                  transport_encryption='auto'),
-        PasswordIdentityProvider=dict(allow_password_change=False, cookie_options=dict(samesite='Strict')))
+        MappingKernelManager=dict(
+            cull_idle_timeout=max(1, round(cull_seconds)),
+            cull_interval=max(1, round(min(60, cull_seconds / 4))),
+            cull_connected=True,
+            cull_busy=False,
+            transport_encryption='auto',
+        ),
+        PasswordIdentityProvider=dict(allow_password_change=False, cookie_options=dict(samesite='Strict')),
+    )
 
 # %% ../../nbs/6_show/11_app.ipynb #7bcc5803
-_KEPT = {'KernelHandler', 'VoilaKernelWebsocketHandler', 'VoilaLoginHandler',                        # a page's own kernel, and the token
-         'TemplateStaticFileHandler', 'MultiStaticFileHandler', 'ThemesHandler', 'FileFindHandler'}   # scripts and styles of Voila and of widgets
+_KEPT = {
+    'KernelHandler',
+    'VoilaKernelWebsocketHandler',
+    'VoilaLoginHandler',  # a page's own kernel, and the token
+    'TemplateStaticFileHandler',
+    'MultiStaticFileHandler',
+    'ThemesHandler',
+    'FileFindHandler',
+}  # scripts and styles of Voila and of widgets
 
 def _kernels_class(folder, most):
     from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
@@ -151,12 +204,18 @@ def _kernels_class(folder, most):
     class Kernels(AsyncMappingKernelManager):
         begun = 0
         async def start_kernel(self, *, path=None, **given):
-            if len(self) + self.begun >= most: raise HTTPError(503, 'too many pages are open; please close one, or try again in some minutes')
+            if len(self) + self.begun >= most:
+                raise HTTPError(503, 'too many pages are open; please close one, or try again in some minutes')
             own = str(uuid.uuid4())
-            at = str(folder/own[:8]); os.mkdir(at, 0o700)
+            at = str(folder/own[:8])
+            os.mkdir(at, 0o700)
             self.begun += 1
-            try: return await super().start_kernel(kernel_id=own, cwd=at, **dict(given, env=dict(given['env'], TMPDIR=at)))
-            finally: self.begun -= 1
+            try:
+                return await super().start_kernel(
+                    kernel_id=own, cwd=at, **dict(given, env=dict(given['env'], TMPDIR=at))
+                )
+            finally:
+                self.begun -= 1
         async def shutdown_kernel(self, kernel_id, *args, **given):
             try: return await super().shutdown_kernel(kernel_id, *args, **given)
             finally:
@@ -179,12 +238,17 @@ def _app_class(pages, listening, messages, ready):
         def init_settings(self):
             settings = super().init_settings()
             self.kernel_manager.allowed_message_types = list(messages)
-            self.kernel_spec_manager.kernel_dirs = []                             # the Python that runs this, not one that a file names
+            self.kernel_spec_manager.kernel_dirs = []  # the Python that runs this, not one that a file names
             return settings
         def init_handlers(self):
             found, names = super().init_handlers(), '|'.join(re.escape(page.name) for page in pages)
             render = next(given for given in found if given[1].__name__ == 'TornadoVoilaHandler')
-            return [('/', Index), ('/voila/api/shutdown/(.*)', Closed), (rf'/voila/render/((?:{names})\.ipynb)', *render[1:]), *(given for given in found if given[1].__name__ in _KEPT)]
+            return [
+                ('/', Index),
+                ('/voila/api/shutdown/(.*)', Closed),
+                (rf'/voila/render/((?:{names})\.ipynb)', *render[1:]),
+                *(given for given in found if given[1].__name__ in _KEPT),
+            ]
         def listen(self):
             server, self.ioloop = httpserver.HTTPServer(self.app, max_body_size=2**20), ioloop.IOLoop.current()
             server.add_socket(listening)
@@ -217,11 +281,17 @@ def serve(notebooks:Sequence[str|Path],
         for name in ('pages', 'kernels'): (folder/name).mkdir()
         pages = copy_notebooks(notebooks, folder/'pages')
         beside = str(Path(__file__).resolve().parents[2])
-        os.environ.update(ADAFOCUS_DEMO=os.path.abspath(run), ADAFOCUS_UPLOAD_MB=f'{upload_mb:g}', PYTHONPATH=os.pathsep.join(filter(None, [beside, os.environ.get('PYTHONPATH')])))
+        os.environ.update(
+            ADAFOCUS_DEMO=os.path.abspath(run),
+            ADAFOCUS_UPLOAD_MB=f'{upload_mb:g}',
+            PYTHONPATH=os.pathsep.join(filter(None, [beside, os.environ.get('PYTHONPATH')])),
+        )
         options = Config(voila_options(folder, token, cull_seconds, verbose))
         options.VoilaConfiguration.multi_kernel_manager_class = _kernels_class(folder/'kernels', most)
-        app = _app_class(pages, listening, messages, lambda: tell(f'http://127.0.0.1:{listening.getsockname()[1]}/?token={token}'))
-        app = app.instance(config=options)                                        # the one that parts of Voila without a parent write their lines to
+        app = _app_class(
+            pages, listening, messages, lambda: tell(f'http://127.0.0.1:{listening.getsockname()[1]}/?token={token}')
+        )
+        app = app.instance(config=options)  # the one that parts of Voila without a parent write their lines to
         app.initialize([])
         for ending in (signal.SIGINT, signal.SIGHUP): signal.signal(ending, app._handle_signal_stop)
         app.start()
@@ -233,8 +303,14 @@ def listen_on(port:int)->socket.socket: # bound to 127.0.0.1 and nothing else
     if not 0 <= port < 2**16: raise ValueError(f'port is {port}; it must be 0 to 65535, where 0 is any that is free')
     listening = socket.socket()
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try: listening.bind(('127.0.0.1', port)); listening.listen(128)
-    except OSError as e: listening.close(); raise ValueError(f'port is {port}, which cannot be used ({e.strerror}); choose another with --port, or 0 for any that is free') from None
+    try:
+        listening.bind(('127.0.0.1', port))
+        listening.listen(128)
+    except OSError as e:
+        listening.close()
+        raise ValueError(
+            f'port is {port}, which cannot be used ({e.strerror}); choose another with --port, or 0 for any that is free'
+        ) from None
     listening.setblocking(False)
     return listening
 
@@ -256,13 +332,22 @@ def main(run:Annotated[Path|None, tyro.conf.Positional]=None, notebooks:tuple[Pa
     try:
         for name, value in dict(cull_minutes=cull_minutes, pages=pages, upload_mb=upload_mb).items():
             if not value > 0: raise ValueError(f'{name} is {value:g}; it must be above 0')
-        if token is not None and not re.fullmatch(r'[A-Za-z0-9_.~-]{8,}', token): raise ValueError(f'token is {token!r}; it must be eight or more of letters, digits, - _ . and ~')
+        if token is not None and not re.fullmatch(r'[A-Za-z0-9_.~-]{8,}', token):
+            raise ValueError(f'token is {token!r}; it must be eight or more of letters, digits, - _ . and ~')
         folder, complete = (run, True) if run else find_demo()
-        if not complete: raise ValueError(f'there is no finished run in {folder}; make one with make demo, or name the folder of another')
-        if not (folder/'model.safetensors').is_file(): raise ValueError(f'run is {folder}, which holds no model.safetensors; it must be the folder of a run of adafocus.train')
-        if not (notebooks := own_notebooks() if notebooks is None else notebooks): raise ValueError('there are no notebooks to serve; name some with --notebooks')
+        if not complete:
+            raise ValueError(
+                f'there is no finished run in {folder}; make one with make demo, or name the folder of another'
+            )
+        if not (folder / 'model.safetensors').is_file():
+            raise ValueError(
+                f'run is {folder}, which holds no model.safetensors; it must be the folder of a run of adafocus.train'
+            )
+        if not (notebooks := own_notebooks() if notebooks is None else notebooks):
+            raise ValueError('there are no notebooks to serve; name some with --notebooks')
         serve(notebooks, folder, port, token, 60*cull_minutes, pages, upload_mb, verbose)
     except ValueError as e:
-        print(f'adafocus.show.app: {e}', file=sys.stderr); raise SystemExit(2)
+        print(f'adafocus.show.app: {e}', file=sys.stderr)
+        raise SystemExit(2)
 
 if __name__ == '__main__' and '__file__' in globals(): tyro.cli(main, prog='python -m adafocus.show.app')

@@ -29,36 +29,92 @@ def plot_budget_stops(budget_stops:dict,               # a run's, of adafocus.sh
               others:dict[str,dict]|None=None, # knobs of other runs, by name
              )->Figure:
     "What a budget buys, which thresholds it stands for, and when videos leave."
-    figure, _ = new_figure(9.5, 3.8); figure.clear()
-    grid = figure.add_gridspec(2, 2, width_ratios=[1.7, 1]); ax = figure.add_subplot(grid[:, 0])
-    stops, at = sorted(budget_stops['stops'], key=lambda s: s['gflops']), budget_stops['stops'][nearest_stop(budget_stops, budget)]
-    x = [s['gflops'] for s in stops]; fixed = np.array(budget_stops['fixed'])
-    lines = {'early exit': (x, [s['score'] for s in stops]), 'random exit': (x, [s['random'] for s in stops]), 'fixed length': tuple(fixed.T)}
+    figure, _ = new_figure(9.5, 3.8)
+    figure.clear()
+    grid = figure.add_gridspec(2, 2, width_ratios=[1.7, 1])
+    ax = figure.add_subplot(grid[:, 0])
+    stops, at = (
+        sorted(budget_stops['stops'], key=lambda s: s['gflops']),
+        budget_stops['stops'][nearest_stop(budget_stops, budget)],
+    )
+    x = [s['gflops'] for s in stops]
+    fixed = np.array(budget_stops['fixed'])
+    lines = {
+        'early exit': (x, [s['score'] for s in stops]),
+        'random exit': (x, [s['random'] for s in stops]),
+        'fixed length': tuple(fixed.T),
+    }
     for name, (c, y) in lines.items(): ax.plot(c, 100*np.asarray(y), markersize=3.5, **EXIT_STYLES[name])
     ends = [(100*y[-1], name, EXIT_STYLES[name]['color']) for name, (_, y) in lines.items()]
     for k, (name, other) in enumerate((others or {}).items()):
         more = sorted(other['stops'], key=lambda s: s['gflops'])
-        ax.plot([s['gflops'] for s in more], [100*s['score'] for s in more], color='black', linestyle=(0, (1, 2 + k)), linewidth=1.3); ends.append((100*more[-1]['score'], name, 'black'))
+        ax.plot(
+            [s['gflops'] for s in more],
+            [100 * s['score'] for s in more],
+            color='black',
+            linestyle=(0, (1, 2 + k)),
+            linewidth=1.3,
+        )
+        ends.append((100*more[-1]['score'], name, 'black'))
     for s in stops:
-        if s.get('band'): ax.plot([s['gflops']]*2, [100*v for v in s['band']], color=EXIT_STYLES['early exit']['color'], alpha=.5, linewidth=3, zorder=0)
-    ax.plot(at['gflops'], 100*at['score'], 'o', markersize=12, markerfacecolor='none', markeredgecolor='black', markeredgewidth=1.8)
-    ax.annotate(f'{at["gflops"]:.3g} GFLOPs, {100*at["score"]:.1f} %', (at['gflops'], 100*at['score']), xytext=(12, -16), textcoords='offset points', fontsize=9)
+        if s.get('band'):
+            ax.plot(
+                [s['gflops']] * 2,
+                [100 * v for v in s['band']],
+                color=EXIT_STYLES['early exit']['color'],
+                alpha=0.5,
+                linewidth=3,
+                zorder=0,
+            )
+    ax.plot(
+        at['gflops'],
+        100 * at['score'],
+        'o',
+        markersize=12,
+        markerfacecolor='none',
+        markeredgecolor='black',
+        markeredgewidth=1.8,
+    )
+    ax.annotate(
+        f'{at["gflops"]:.3g} GFLOPs, {100 * at["score"]:.1f} %',
+        (at['gflops'], 100 * at['score']),
+        xytext=(12, -16),
+        textcoords='offset points',
+        fontsize=9,
+    )
     if x[-1] > 10*x[0]: ax.set_xscale('log')
     ax.set_xlim(right=x[-1] + .28*(x[-1] - x[0]) if x[-1] <= 10*x[0] else x[-1]*2)
-    ax.set(xlabel='GFLOPs a video', ylabel=f'{budget_stops["metric"]} (%)'); label_ends(ax, max(x[-1], fixed[-1, 0]), ends); open_axes(ax)
+    ax.set(xlabel='GFLOPs a video', ylabel=f'{budget_stops["metric"]} (%)')
+    label_ends(ax, max(x[-1], fixed[-1, 0]), ends)
+    open_axes(ax)
     T, logit = len(budget_stops['costs']), budget_stops['criterion'] == 'logit'
-    for row, (values, title, texts) in enumerate((([v if abs(v) < 1e8 else 0 for v in at['thresholds']], 'threshold' + (' (logit)' if logit else ''), ['all' if t == T - 1 else '–' if v >= 1e8 else f'{v:.2g}' if logit else f'{100*v:.0f}' for t, v in enumerate(at['thresholds'])]),
-                                                  ([100*v for v in at['left']], 'leave here (%)', [f'{100*v:.0f}' for v in at['left']]))):
-        b = figure.add_subplot(grid[row, 1]); b.bar(range(1, T + 1), values, color=POLICY_STYLES[('learned', 'central')[row]]['color'], width=.75)
+    for row, (values, title, texts) in enumerate(
+        (
+            (
+                [v if abs(v) < 1e8 else 0 for v in at['thresholds']],
+                'threshold' + (' (logit)' if logit else ''),
+                [
+                    'all' if t == T - 1 else '–' if v >= 1e8 else f'{v:.2g}' if logit else f'{100 * v:.0f}'
+                    for t, v in enumerate(at['thresholds'])
+                ],
+            ),
+            ([100 * v for v in at['left']], 'leave here (%)', [f'{100 * v:.0f}' for v in at['left']]),
+        )
+    ):
+        b = figure.add_subplot(grid[row, 1])
+        b.bar(range(1, T + 1), values, color=POLICY_STYLES[('learned', 'central')[row]]['color'], width=.75)
         for t, (v, text) in enumerate(zip(values, texts)): b.text(t + 1, v, text, ha='center', va='bottom', fontsize=7)
-        b.set(ylabel=title, xticks=range(1, T + 1), yticks=[]); b.margins(y=.2); open_axes(b)
+        b.set(ylabel=title, xticks=range(1, T + 1), yticks=[])
+        b.margins(y=.2)
+        open_axes(b)
     b.set_xlabel('frames processed')
     return figure
 
 # %% ../../nbs/6_show/04_curves.ipynb #e28dfc8a
 def plot_training(metrics:list[dict])->Figure: # the lines of a run's metrics.jsonl
     "Losses, accuracy and looking over the epochs."
-    figure, _ = new_figure(12 if _known(metrics) else 8, 3.2); figure.clear()
+    figure, _ = new_figure(12 if _known(metrics) else 8, 3.2)
+    figure.clear()
     _draw_training(figure, metrics)
     return figure
 
@@ -77,26 +133,46 @@ def _draw_training(figure, metrics):
                 values = [m['train'][f'{prefix}{name}'] for m in metrics]
                 ax.plot(epochs, values, dash, color=colour)
                 ends.append((values[-1], label + (', random patches' if prefix else ''), colour))
-    label_ends(ax, last, ends); ax.set(title='cross-entropy, training')
+    label_ends(ax, last, ends)
+    ax.set(title='cross-entropy, training')
     def percent(ax, title, *lines):
         for (values, _), dash in zip(lines, ('-', '--', ':')):
             ax.plot(epochs, values, dash, color=blue, marker='o', markersize=3)
-        ax.set(ylim=(0, 103), title=title); label_ends(ax, last, [(values[-1], label, blue) for values, label in lines])
+        ax.set(ylim=(0, 103), title=title)
+        label_ends(ax, last, [(values[-1], label, blue) for values, label in lines])
     metric = 'mAP' if 'mAP' in metrics[0]['val'] else 'accuracy'
     steps = len(metrics[0]['val'][metric])
-    percent(axes[0, 1], f'{metric}, validation (%)', *[([100*m['val'][metric][t - 1] for m in metrics], f't = {t}' if steps > 1 else 'video')
-                                                      for t in sorted({steps, max(1, steps//2), 1}, reverse=True)])
-    if known: percent(axes[0, 2], 'held by the patch (% of frames)', *[([100*m['val'][key] for m in metrics], label)
-                                                                       for key, label in (('centre_inside', 'centre'), ('box_inside', 'whole box'))])
+    percent(
+        axes[0, 1],
+        f'{metric}, validation (%)',
+        *[
+            ([100 * m['val'][metric][t - 1] for m in metrics], f't = {t}' if steps > 1 else 'video')
+            for t in sorted({steps, max(1, steps // 2), 1}, reverse=True)
+        ],
+    )
+    if known:
+        percent(
+            axes[0, 2],
+            'held by the patch (% of frames)',
+            *[
+                ([100 * m['val'][key] for m in metrics], label)
+                for key, label in (('centre_inside', 'centre'), ('box_inside', 'whole box'))
+            ],
+        )
     for ax, room in zip(axes.flat, (.75, .2, .35)):                                  # to the right, for the labels
-        ax.set(xlabel='epoch', xlim=(.5, 1 + (last - 1)*(1 + room) + room), xticks=np.unique(np.linspace(1, last, min(last, 6)).round()))
+        ax.set(
+            xlabel='epoch',
+            xlim=(0.5, 1 + (last - 1) * (1 + room) + room),
+            xticks=np.unique(np.linspace(1, last, min(last, 6)).round()),
+        )
         ax.title.set_fontsize(10)
         open_axes(ax)
 
 # %% ../../nbs/6_show/04_curves.ipynb #99114a88
 def places_used(cells:Sequence)->float: # counts or shares on a grid
     "The effective number of places: the exponential of the entropy."
-    p = np.asarray(cells, np.float64).ravel(); p = p[p > 0]/p.sum()
+    p = np.asarray(cells, np.float64).ravel()
+    p = p[p > 0]/p.sum()
     return float(np.exp(-(p*np.log(p)).sum()))
 
 def plot_monitor(lines:list[dict])->Figure: # of a run's metrics.jsonl
@@ -104,15 +180,19 @@ def plot_monitor(lines:list[dict])->Figure: # of a run's metrics.jsonl
     if not lines: raise ValueError('lines holds none; there must be an epoch at least')
     known = [(m['epoch'] + 1, np.array(m['positions'], float)) for m in lines if m.get('positions')]
     if not known: return plot_training(lines)
-    figure, _ = new_figure(11, 5.8); figure.clear()
+    figure, _ = new_figure(11, 5.8)
+    figure.clear()
     upper, lower = figure.subfigures(2, 1, height_ratios=[1.1, 1])
     _draw_training(upper, lines)
     axes = lower.subplots(1, 3, width_ratios=[1.5, 1, 1])
     axes[0].plot([e for e, _ in known], [places_used(c) for _, c in known], **POLICY_STYLES['learned'], markersize=4)
-    axes[0].set(xlabel='epoch', ylabel=f'places in use, of {known[0][1].size}', ylim=(0, None)); open_axes(axes[0])
+    axes[0].set(xlabel='epoch', ylabel=f'places in use, of {known[0][1].size}', ylim=(0, None))
+    open_axes(axes[0])
     most = max((c/c.sum()).max() for _, c in known)
     for ax, (epoch, cells) in zip(axes[1:], (known[0], known[-1])):
-        shown = ax.imshow(100*cells/cells.sum(), cmap='cividis', norm=PowerNorm(.5, 0, 100*most), extent=(0, 1, 1, 0)); ax.set_title(f'after epoch {epoch}', fontsize=10); ax.set(xticks=[0, 1], yticks=[0, 1])
+        shown = ax.imshow(100*cells/cells.sum(), cmap='cividis', norm=PowerNorm(.5, 0, 100*most), extent=(0, 1, 1, 0))
+        ax.set_title(f'after epoch {epoch}', fontsize=10)
+        ax.set(xticks=[0, 1], yticks=[0, 1])
     lower.colorbar(shown, ax=axes[1:].tolist(), label='% of all looks', shrink=.85)
     return figure
 
@@ -133,15 +213,22 @@ def plot_policies(scores:dict[str,Scores])->Figure:
     figure, axes = new_figure(9 if known else 6, 3.6, 1, 2 if known else 1, width_ratios=[1.7, 1] if known else None)
     ax, first = axes[0, 0], next(iter(scores.values()))
     steps, metric = len(first.main), f'{first.metric} (%)'
-    if steps == 1: _bars(ax, {name: 100*s.metric_values[0] for name, s in scores.items()}, metric, '.1f')
+    if steps == 1:
+        _bars(ax, {name: 100 * s.metric_values[0] for name, s in scores.items()}, metric, '.1f')
     else:
-        for name, s in scores.items(): ax.plot(range(1, steps + 1), 100*s.metric_values, **POLICY_STYLES[name], markersize=5)
-        ends = {name: 100*s.metric_values[-1] for name, s in scores.items()}
+        for name, s in scores.items():
+            ax.plot(range(1, steps + 1), 100 * s.metric_values, **POLICY_STYLES[name], markersize=5)
+        ends = {name: 100 * s.metric_values[-1] for name, s in scores.items()}
         label_ends(ax, steps, [(y, f'{name} {y:.1f}', POLICY_STYLES[name]['color']) for name, y in ends.items()])
-        ax.set(xlabel='frames processed', ylabel=metric, xlim=(.8, steps*1.28))
-        ax.set_xticks(sorted({1, *range(2, steps + 1, max(1, steps//8*2)), steps}))
+        ax.set(xlabel='frames processed', ylabel=metric, xlim=(0.8, steps * 1.28))
+        ax.set_xticks(sorted({1, *range(2, steps + 1, max(1, steps // 8 * 2)), steps}))
         open_axes(ax)
-    if known: _bars(axes[0, 1], {name: 100*found['centre'] for name, found in looking.items()}, 'centre in the patch (% of frames)')
+    if known:
+        _bars(
+            axes[0, 1],
+            {name: 100 * found['centre'] for name, found in looking.items()},
+            'centre in the patch (% of frames)',
+        )
     return figure
 
 # %% ../../nbs/6_show/04_curves.ipynb #0f2c2f2c
@@ -152,8 +239,11 @@ def plot_budgets(curve:ExitCurve,
     "What leaving early costs and brings, beside random exit and fixed length (Figure 9); bands hold 95 % of bootstrap samples."
     figure, axes = new_figure(9.5 if seconds else 6, 3.8, 1, 2 if seconds else 1, sharey=True)
     ax, order = axes[0, 0], np.argsort(curve.cost)
-    lines = {'early exit': (curve.cost[order], curve.score[order], curve.band[order]), 'random exit': (curve.cost[order], curve.random[order], curve.random_band[order]),
-             'fixed length': (curve.fixed_cost, curve.fixed, curve.fixed_band)}
+    lines = {
+        'early exit': (curve.cost[order], curve.score[order], curve.band[order]),
+        'random exit': (curve.cost[order], curve.random[order], curve.random_band[order]),
+        'fixed length': (curve.fixed_cost, curve.fixed, curve.fixed_band),
+    }
     for name, (x, y, band) in lines.items():
         ax.plot(x, 100*y, markersize=4, label=name, **EXIT_STYLES[name])
         ax.fill_between(x, *(100*band.T), color=EXIT_STYLES[name]['color'], alpha=.13, linewidth=0)
@@ -161,11 +251,21 @@ def plot_budgets(curve:ExitCurve,
         ax.plot(gflops, score, '*' if 'V2' in name else 'x', color='#555555', markersize=6)
         ax.annotate(name, (gflops, score), xytext=(4, 3), textcoords='offset points', fontsize=6.5, color='#555555')
     if peers: ax.set_xscale('log')
-    ax.set(xlabel='GFLOPs a video', ylabel=f'{curve.metric} (%)'); ax.legend(frameon=False, loc='lower right', fontsize=9); open_axes(ax)
+    ax.set(xlabel='GFLOPs a video', ylabel=f'{curve.metric} (%)')
+    ax.legend(frameon=False, loc='lower right', fontsize=9)
+    open_axes(ax)
     if seconds:
         ax = axes[0, 1]
         ax.plot(np.array(seconds[:-1])[order], 100*curve.score[order], markersize=4, **EXIT_STYLES['early exit'])
         ax.plot(seconds[-1], 100*curve.fixed[-1], 'o', markersize=9, markerfacecolor='none', color='black')
-        ax.annotate('all frames', (seconds[-1], 100*curve.fixed[-1]), xytext=(-8, -12), textcoords='offset points', fontsize=9, ha='right')
-        ax.set(xlabel='seconds a video, decoding included', xlim=(0, None)); open_axes(ax)
+        ax.annotate(
+            'all frames',
+            (seconds[-1], 100 * curve.fixed[-1]),
+            xytext=(-8, -12),
+            textcoords='offset points',
+            fontsize=9,
+            ha='right',
+        )
+        ax.set(xlabel='seconds a video, decoding included', xlim=(0, None))
+        open_axes(ax)
     return figure

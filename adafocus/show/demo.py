@@ -13,12 +13,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 # %% ../../nbs/6_show/10_demo.ipynb #43e31db2
-def _complete(run): return (run/'model.safetensors').is_file() and (run/'budgets.json').is_file() and (run/'exit.json').is_file()
+def _complete(run):
+    return (run/'model.safetensors').is_file() and (run/'budgets.json').is_file() and (run/'exit.json').is_file()
 
 def find_demo(start:str|Path='.')->tuple[Path,bool]: # and whether it is complete
     "Where the demo's run is, or would be. ValueError where $ADAFOCUS_DEMO names no run."
     if named := os.environ.get('ADAFOCUS_DEMO'):
-        if not (Path(named)/'model.safetensors').is_file(): raise ValueError(f'ADAFOCUS_DEMO is {named}, which holds no model.safetensors; it must be the folder of a run of adafocus.train')
+        if not (Path(named) / 'model.safetensors').is_file():
+            raise ValueError(
+                f'ADAFOCUS_DEMO is {named}, which holds no model.safetensors; it must be the folder of a run of adafocus.train'
+            )
         return Path(named), True
     above = [Path(start).resolve(), *Path(start).resolve().parents][:4]
     for folder in above:
@@ -26,7 +30,20 @@ def find_demo(start:str|Path='.')->tuple[Path,bool]: # and whether it is complet
     return next((folder for folder in above if (folder/'settings.ini').is_file()), above[0])/'runs'/'demo', False
 
 # %% ../../nbs/6_show/10_demo.ipynb #ee99ee58
-_LAUNCH = 'accelerate.commands.accelerate_cli', 'launch', '--num_processes', '1', '--num_machines', '1', '--mixed_precision', 'no', '--dynamo_backend', 'no', '-m', 'adafocus.train'
+_LAUNCH = (
+    'accelerate.commands.accelerate_cli',
+    'launch',
+    '--num_processes',
+    '1',
+    '--num_machines',
+    '1',
+    '--mixed_precision',
+    'no',
+    '--dynamo_backend',
+    'no',
+    '-m',
+    'adafocus.train',
+)
 
 def _commands(run):
     done = (run/'config.yaml').is_file() and (run/'evaluation.json').is_file() and (run/'model.safetensors').is_file()
@@ -34,12 +51,24 @@ def _commands(run):
     yield 'adafocus.evaluate', str(run), '--budgets'
 
 def _run(command, tell):
-    with subprocess.Popen([sys.executable, '-m', *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors='replace', env={**os.environ, 'TQDM_DISABLE': '1'}) as process:
+    with subprocess.Popen(
+        [sys.executable, '-m', *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors='replace',
+        env={**os.environ, 'TQDM_DISABLE': '1'},
+    ) as process:
         last = ''
         try:
-            for line in process.stdout: last = line.rstrip() or last; tell(line.rstrip())
+            for line in process.stdout:
+                last = line.rstrip() or last
+                tell(line.rstrip())
         except BaseException: process.terminate(); raise
-    if process.returncode: raise RuntimeError(f'{command[0] if command[0].startswith("adafocus") else "adafocus.train"} ended with status {process.returncode}: {last}')
+    if process.returncode:
+        raise RuntimeError(
+            f'{command[0] if command[0].startswith("adafocus") else "adafocus.train"} ended with status {process.returncode}: {last}'
+        )
 
 def demo_run(start:str|Path='.',             # looked for here and above
              tell:Callable[[str],None]=print, # what is called with each line that training prints

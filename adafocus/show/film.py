@@ -47,11 +47,21 @@ def draw_step(frame:np.ndarray,      # (H, W, 3) uint8
     _outline(draw, (left + x0, y0, left + x1, y1), colour)
     side = round(height*.38)
     patch = Image.fromarray(frame).crop(tuple(round(float(v)) for v in box)).resize((side, side), Image.BILINEAR)
-    corner = left + (width - side - 6 if x0 + x1 < width else 6), (height - side - 6 if y0 + y1 < height else 6)    # the one farthest from the patch
-    page.paste(patch, corner); _outline(draw, (*corner, corner[0] + side - 1, corner[1] + side - 1), colour)
+    corner = (
+        left + (width - side - 6 if x0 + x1 < width else 6),
+        (height - side - 6 if y0 + y1 < height else 6),
+    )  # the one farthest from the patch
+    page.paste(patch, corner)
+    _outline(draw, (*corner, corner[0] + side - 1, corner[1] + side - 1), colour)
     words, small = ImageFont.load_default(16), ImageFont.load_default(12)
     draw.text((8, height + 6), label, INK, words)
-    draw.text((page.width - 8, height + 9), f'step {step + 1} of {steps}, frame {number}' + (': done' if final else ''), INK, small, anchor='ra')
+    draw.text(
+        (page.width - 8, height + 9),
+        f'step {step + 1} of {steps}, frame {number}' + (': done' if final else ''),
+        INK,
+        small,
+        anchor='ra',
+    )
     low, high, top = 8, page.width - 62, height + 36
     at = lambda p: low + (high - low)*min(max(p, 0.), 1.)
     draw.rectangle((low, top, high, top + 14), outline=GREY)
@@ -67,11 +77,34 @@ def draw_prediction(prediction:Prediction,
                    )->None:
     "Write the film of a prediction. VideoError where its frames cannot be read again."
     d, network = predictor.config.data, predictor.network
-    with open_guarded(prediction.path, d.decoder, timeout=d.decode_timeout) as reader: frames = reader.read(prediction.numbers)
+    with open_guarded(prediction.path, d.decoder, timeout=d.decode_timeout) as reader:
+        frames = reader.read(prediction.numbers)
     steps, pages = len(network.costs), []
     for t, frame in enumerate(frames):
-        at = min(t, len(prediction.probabilities) - 1)                                     # a model that predicts once says the same throughout
+        at = min(t, len(prediction.probabilities) - 1)  # a model that predicts once says the same throughout
         p = prediction.probabilities[at]
-        limit = network.thresholds[at] if network.criterion == 'softmax' and at < steps - 1 and network.thresholds[at] <= 1 else None
-        pages.append(draw_step(frame, prediction.boxes[t], t, max(steps, len(frames)), int(prediction.numbers[t]), prediction.classes[int(p.argmax())], float(p.max()), limit, t == len(frames) - 1))
-    write_video(path, np.stack([page for k, page in enumerate(pages) for _ in range(4 if k < len(pages) - 1 else 12)]), frame_rate=8, quality=20, preset='medium')
+        limit = (
+            network.thresholds[at]
+            if network.criterion == 'softmax' and at < steps - 1 and network.thresholds[at] <= 1
+            else None
+        )
+        pages.append(
+            draw_step(
+                frame,
+                prediction.boxes[t],
+                t,
+                max(steps, len(frames)),
+                int(prediction.numbers[t]),
+                prediction.classes[int(p.argmax())],
+                float(p.max()),
+                limit,
+                t == len(frames) - 1,
+            )
+        )
+    write_video(
+        path,
+        np.stack([page for k, page in enumerate(pages) for _ in range(4 if k < len(pages) - 1 else 12)]),
+        frame_rate=8,
+        quality=20,
+        preset='medium',
+    )

@@ -42,7 +42,9 @@ def plot_patches(frames:list,             # for each video (T, S, S, 3) uint8, i
         size = frames[r].shape[1:3]
         patches = patch_boxes(torch.as_tensor(np.asarray(positions[r])), tuple(size), patch_size)
         for t, ax in enumerate(axes[r]):
-            ax.imshow(frames[r][t]); ax.set(xticks=[], yticks=[]); ax.spines[:].set_visible(False)
+            ax.imshow(frames[r][t])
+            ax.set(xticks=[], yticks=[])
+            ax.spines[:].set_visible(False)
             draw_box(ax, patches[t], POLICY_STYLES[policy]['color'])
             if boxes is not None and boxes[r] is not None and visible[r][t]:
                 x0, y0, x1, y1 = (float(v) for v in boxes[r][t])
@@ -61,18 +63,37 @@ def plot_predictions(predictions:list[Prediction],
     steps, config = predictor.config.model.num_frames, predictor.config
     figure, axes = new_figure(1.45*steps + .3, 1.85*len(predictions), len(predictions), steps)
     for p, row, title in zip(predictions, axes, titles or [Path(p.path).stem for p in predictions]):
-        frames = LazyFrames(p.path, config.samples()); frames.read(p.frames)
+        frames = LazyFrames(p.path, config.samples())
+        frames.read(p.frames)
         patches = patch_boxes(torch.from_numpy(p.positions), config.model.frame_size, config.model.patch_size)
         for t, ax in enumerate(row):
-            ax.set(xticks=[], yticks=[]); ax.spines[:].set_visible(False)
+            ax.set(xticks=[], yticks=[])
+            ax.spines[:].set_visible(False)
             if t >= p.frames:
-                ax.set(xlim=(0, 1), ylim=(0, 1), aspect='equal'); ax.add_patch(Rectangle((.02, .02), .96, .96, fill=False, hatch='//', edgecolor='#cccccc', linewidth=0))
-                ax.text(.5, .5, 'not used', ha='center', va='center', fontsize=7, color='#555555', backgroundcolor='white')
+                ax.set(xlim=(0, 1), ylim=(0, 1), aspect='equal')
+                ax.add_patch(Rectangle((.02, .02), .96, .96, fill=False, hatch='//', edgecolor='#cccccc', linewidth=0))
+                ax.text(
+                    0.5, 0.5, 'not used', ha='center', va='center', fontsize=7, color='#555555', backgroundcolor='white'
+                )
                 continue
-            ax.imshow(frames[t]); draw_box(ax, patches[t], POLICY_STYLES['learned']['color'])
+            ax.imshow(frames[t])
+            draw_box(ax, patches[t], POLICY_STYLES['learned']['color'])
             last = t == p.frames - 1
-            why = '' if not last else '○ all frames' if p.threshold is None else f'○ ≥ {100*p.threshold:.1f} %' if predictor.network.criterion == 'softmax' else '○ sure'
-            ax.set_title(f'{p.classes[int(p.probabilities[t].argmax())]} {100*p.probabilities[t].max():.1f} %\n{why}', fontsize=7.5, pad=2, fontweight='bold' if last else None)
+            why = (
+                ''
+                if not last
+                else '○ all frames'
+                if p.threshold is None
+                else f'○ ≥ {100 * p.threshold:.1f} %'
+                if predictor.network.criterion == 'softmax'
+                else '○ sure'
+            )
+            ax.set_title(
+                f'{p.classes[int(p.probabilities[t].argmax())]} {100 * p.probabilities[t].max():.1f} %\n{why}',
+                fontsize=7.5,
+                pad=2,
+                fontweight='bold' if last else None,
+            )
         row[0].set_ylabel(title, fontsize=8)
     return figure
 
@@ -88,10 +109,22 @@ def plot_videos(scores:Scores,    # of these videos, under one policy
     rows = sorted(set(spread), key=list(spread).index)
     dataset = VideoDataset(data.val, config.samples(), training=False)
     samples = [dataset[0, int(scores.numbers[r])] for r in rows]
-    captions = [[f'frame {int(n)} ' + ('✓' if right else '✗')
-                 for n, right in zip(s['frame_numbers'], np.broadcast_to(scores.top1[r], len(s['frame_numbers'])))] for s, r in zip(samples, rows)]
-    return plot_patches([s.get('focus', s['frames']).numpy() for s in samples], [scores.positions[r] for r in rows], config.model.patch_size,
-                        [', '.join(data.classes[k] for k in data.val[int(s['number'])].labels) for s in samples], captions, [s.get('boxes') for s in samples], [s.get('visible') for s in samples])
+    captions = [
+        [
+            f'frame {int(n)} ' + ('✓' if right else '✗')
+            for n, right in zip(s['frame_numbers'], np.broadcast_to(scores.top1[r], len(s['frame_numbers'])))
+        ]
+        for s, r in zip(samples, rows)
+    ]
+    return plot_patches(
+        [s.get('focus', s['frames']).numpy() for s in samples],
+        [scores.positions[r] for r in rows],
+        config.model.patch_size,
+        [', '.join(data.classes[k] for k in data.val[int(s['number'])].labels) for s in samples],
+        captions,
+        [s.get('boxes') for s in samples],
+        [s.get('visible') for s in samples],
+    )
 
 # %% ../../nbs/6_show/03_frames.ipynb #ecfa60ca
 def plot_trace(trace:VideoTrace,            # of a Tracer
@@ -104,47 +137,99 @@ def plot_trace(trace:VideoTrace,            # of a Tracer
     look, T = trace.looks[policy], len(trace.frames)
     stop = nearest_stop(budget_stops, budget) if budget_stops else None
     exit_ = exits_of(look, budget_stops)[stop] if budget_stops else T - 1
-    columns = min(T, 8); rows = -(-T//columns)
-    figure, _ = new_figure(1.25*columns + 1, 2.55*rows + 2.1); figure.clear()
+    columns = min(T, 8)
+    rows = -(-T//columns)
+    figure, _ = new_figure(1.25*columns + 1, 2.55*rows + 2.1)
+    figure.clear()
     grid = figure.add_gridspec(2*rows + 1, columns, height_ratios=[1.25, 1]*rows + [1.7])
     for k in range(2*rows*columns):
         ax, row, column = figure.add_subplot(grid[k//columns, k % columns]), k//columns, k % columns
         t = row//2*columns + column
-        ax.set(xticks=[], yticks=[]); ax.spines[:].set_visible(False)
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
         if t >= T: continue
         x0, y0, x1, y1 = look.boxes[t]
         if row % 2:
-            if t <= exit_: ax.imshow(trace.frames[t], interpolation='nearest'); ax.set(xlim=(x0 - .5, x1 - .5), ylim=(y1 - .5, y0 - .5))
-            else: ax.set(xlim=(0, 1), ylim=(0, 1), aspect='equal'); ax.text(.5, .5, 'not used', ha='center', va='center', fontsize=7)
+            if t <= exit_:
+                ax.imshow(trace.frames[t], interpolation='nearest')
+                ax.set(xlim=(x0 - 0.5, x1 - 0.5), ylim=(y1 - 0.5, y0 - 0.5))
+            else:
+                ax.set(xlim=(0, 1), ylim=(0, 1), aspect='equal')
+                ax.text(0.5, 0.5, 'not used', ha='center', va='center', fontsize=7)
             continue
         ax.imshow(trace.frames[t], alpha=1 if t <= exit_ else .35)
-        if t > exit_: ax.add_patch(Rectangle((-.5, -.5), *trace.frames.shape[2:0:-1], fill=False, hatch='//', edgecolor='#777777', linewidth=0))
+        if t > exit_:
+            ax.add_patch(
+                Rectangle(
+                    (-0.5, -0.5), *trace.frames.shape[2:0:-1], fill=False, hatch='//', edgecolor='#777777', linewidth=0
+                )
+            )
         if beside: draw_box(ax, trace.looks[beside].boxes[t], POLICY_STYLES[beside]['color'], 1.6, (0, (2, 1)))
         draw_box(ax, look.boxes[t], POLICY_STYLES[policy]['color'], 1.6)
         if trace.boxes is not None and trace.visible[t]:
-            a, b, c, d = trace.boxes[t]; ax.add_patch(Rectangle((a - .5, b - .5), c - a, d - b, fill=False, linewidth=1, edgecolor='white', linestyle=(0, (2, 1.5))))
-        best = look.probabilities[min(t, len(look.probabilities) - 1)]; name = trace.classes[int(best.argmax())]
+            a, b, c, d = trace.boxes[t]
+            ax.add_patch(
+                Rectangle(
+                    (a - 0.5, b - 0.5),
+                    c - a,
+                    d - b,
+                    fill=False,
+                    linewidth=1,
+                    edgecolor='white',
+                    linestyle=(0, (2, 1.5)),
+                )
+            )
+        best = look.probabilities[min(t, len(look.probabilities) - 1)]
+        name = trace.classes[int(best.argmax())]
         last = '' if t != exit_ else '\nleft here' if exit_ < T - 1 else '\nlast'
-        ax.set_title(f'frame {trace.numbers[t]}\n{name} {100*best.max():.0f} %{last}', fontsize=7, pad=2, fontweight='bold' if last else None)
+        ax.set_title(
+            f'frame {trace.numbers[t]}\n{name} {100 * best.max():.0f} %{last}',
+            fontsize=7,
+            pad=2,
+            fontweight='bold' if last else None,
+        )
     _confidence(figure.add_subplot(grid[-1, :]), trace, budget_stops, stop, policy, beside, exit_)
     what = f', {budget_stops["stops"][stop]["budget"]:.3g} GFLOPs a video' if budget_stops else ''
-    figure.suptitle(f'{trace.name}' + (f' ({", ".join(trace.labels)})' if trace.labels else '') + f', policy {policy}{what}', fontsize=10)
+    figure.suptitle(
+        f'{trace.name}' + (f' ({", ".join(trace.labels)})' if trace.labels else '') + f', policy {policy}{what}',
+        fontsize=10,
+    )
     return figure
 
 def _confidence(ax, trace, budget_stops, stop, policy, beside, exit_):
-    T, ends, logit = len(trace.looks[policy].confidences), [], bool(budget_stops) and budget_stops['criterion'] == 'logit'
+    T, ends, logit = (
+        len(trace.looks[policy].confidences),
+        [],
+        bool(budget_stops) and budget_stops['criterion'] == 'logit',
+    )
     scale = 1 if logit else 100
     for name in [n for n in (beside, policy) if n]:
         values = scale*trace.looks[name].confidences
-        ax.plot(range(1, T + 1), values, markersize=4, **POLICY_STYLES[name]); ends.append((values[-1], name, POLICY_STYLES[name]['color']))
+        ax.plot(range(1, T + 1), values, markersize=4, **POLICY_STYLES[name])
+        ends.append((values[-1], name, POLICY_STYLES[name]['color']))
     if budget_stops:
         limits = [(t, scale*v) for t, v in enumerate(budget_stops['stops'][stop]['thresholds']) if abs(v) < 1e8]
         for t, v in limits: ax.plot([t + .62, t + 1.38], [v, v], color='black', linewidth=2.5)
         if limits: ends.append((limits[-1][1], 'threshold', 'black'))
-        if exit_ < T - 1: ax.plot(exit_ + 1, scale*trace.looks[policy].confidences[exit_], 'o', markersize=12, markerfacecolor='none', markeredgecolor='black', markeredgewidth=1.6)
-    ax.set(xlabel='frames processed', ylabel='largest logit' if logit else 'confidence (%)', xlim=(.5, T*1.16 + .5), xticks=range(1, T + 1))
+        if exit_ < T - 1:
+            ax.plot(
+                exit_ + 1,
+                scale * trace.looks[policy].confidences[exit_],
+                'o',
+                markersize=12,
+                markerfacecolor='none',
+                markeredgecolor='black',
+                markeredgewidth=1.6,
+            )
+    ax.set(
+        xlabel='frames processed',
+        ylabel='largest logit' if logit else 'confidence (%)',
+        xlim=(0.5, T * 1.16 + 0.5),
+        xticks=range(1, T + 1),
+    )
     if not logit: ax.set_ylim(0, 109)
-    label_ends(ax, T, ends, .13); open_axes(ax)
+    label_ends(ax, T, ends, .13)
+    open_axes(ax)
 
 # %% ../../nbs/6_show/03_frames.ipynb #983586ec
 def figure_10(run,                      # a run's folder, a Predictor or a Tracer
@@ -157,12 +242,25 @@ def figure_10(run,                      # a run's folder, a Predictor or a Trace
     tracer = run if isinstance(run, Tracer) else Tracer(run)
     traces = [tracer(v, n) for n, v in (enumerate(videos) if videos is not None else tracer.some(count))]
     if not traces: raise ValueError('videos holds none; there must be one at least')
-    figure, axes = new_figure(1.3*min(columns, len(traces[0].frames)) + .3, 1.4*len(traces), len(traces), min(columns, len(traces[0].frames)))
+    figure, axes = new_figure(
+        1.3 * min(columns, len(traces[0].frames)) + 0.3,
+        1.4 * len(traces),
+        len(traces),
+        min(columns, len(traces[0].frames)),
+    )
     figure.set_dpi(80)
     for trace, row in zip(traces, axes):
-        order = np.argsort(trace.numbers, kind='stable'); order = order[np.linspace(0, len(order) - 1, len(row)).round().astype(int)]
+        order = np.argsort(trace.numbers, kind='stable')
+        order = order[np.linspace(0, len(order) - 1, len(row)).round().astype(int)]
         look, guess = trace.looks[policy], trace.classes[int(trace.looks[policy].probabilities[-1].argmax())]
         for ax, t in zip(row, order):
-            ax.imshow(trace.frames[t]); ax.set(xticks=[], yticks=[]); ax.spines[:].set_visible(False); draw_box(ax, look.boxes[t], POLICY_STYLES[policy]['color'], 1.6)
-        row[0].set_ylabel((', '.join(trace.labels) or Path(trace.name).stem[:16]) + ('' if not trace.labels else '\n✓' if guess in trace.labels else f'\n✗ {guess}'), fontsize=8)
+            ax.imshow(trace.frames[t])
+            ax.set(xticks=[], yticks=[])
+            ax.spines[:].set_visible(False)
+            draw_box(ax, look.boxes[t], POLICY_STYLES[policy]['color'], 1.6)
+        row[0].set_ylabel(
+            (', '.join(trace.labels) or Path(trace.name).stem[:16])
+            + ('' if not trace.labels else '\n✓' if guess in trace.labels else f'\n✗ {guess}'),
+            fontsize=8,
+        )
     return figure

@@ -32,7 +32,8 @@ def crop_loss(image:np.ndarray,                    # (H, W, 3) uint8
     "The mean squared difference of two patches, pixels in 0..1, and its gradient by Eq. 7 and 8."
     frames = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].double()/255
     at, goal = (torch.tensor([tuple(map(float, p))], dtype=torch.float64) for p in (position, target))
-    patch = crop_patches(frames, at, patch_size); difference = patch - crop_patches(frames, goal, patch_size)
+    patch = crop_patches(frames, at, patch_size)
+    difference = patch - crop_patches(frames, goal, patch_size)
     gradient = position_gradient(frames, at, 2*difference/difference.numel())
     return float((difference**2).mean()), gradient[0].numpy(), 255*patch[0].permute(1, 2, 0).numpy()
 
@@ -45,18 +46,49 @@ def plot_crop(image:np.ndarray|None=None,          # (H, W, 3) uint8; None: a pi
     P, (row, column), (h, w) = patch_size, pixel or (patch_size//2, patch_size//2), image.shape[:2]
     loss, gradient, patch = crop_loss(image, position, target, P)
     box, goal = patch_boxes(torch.tensor([position, target], dtype=torch.float64), (h, w), P).numpy()
-    figure, axes = new_figure(9.5, 3.7, 1, 3, width_ratios=[1.6, 1, 1]); ax = axes[0, 0]
-    ax.imshow(image); draw_box(ax, box, POLICY_STYLES['learned']['color']); ax.add_patch(Rectangle(goal[:2] - .5, P, P, fill=False, edgecolor='white', linestyle='--', linewidth=1.5))
+    figure, axes = new_figure(9.5, 3.7, 1, 3, width_ratios=[1.6, 1, 1])
+    ax = axes[0, 0]
+    ax.imshow(image)
+    draw_box(ax, box, POLICY_STYLES['learned']['color'])
+    ax.add_patch(Rectangle(goal[:2] - .5, P, P, fill=False, edgecolor='white', linestyle='--', linewidth=1.5))
     ticks = np.linspace(0, 1, 7)
     field = [(u, v, crop_loss(image, (u, v), target, P)[1]) for v in ticks for u in ticks]
-    arrow = lambda x, y, g, long, **style: ax.annotate('', (x - g[0]*long, y - g[1]*long), (x, y), arrowprops=dict(arrowstyle='->', **style)) if np.hypot(*g) > 1e-9 else None
-    for u, v, g in field: arrow(u*(w - P) + P/2 - .5, v*(h - P) + P/2 - .5, g/max(1e-12, np.hypot(*g)), 2.6, color=POLICY_STYLES['random']['color'], lw=1)
-    arrow(*(box[:2] + P/2 - .5), gradient/max(1e-12, np.hypot(*gradient)), 8, color=POLICY_STYLES['learned']['color'], lw=2.5)
+    arrow = lambda x, y, g, long, **style: (
+        ax.annotate('', (x - g[0] * long, y - g[1] * long), (x, y), arrowprops=dict(arrowstyle='->', **style))
+        if np.hypot(*g) > 1e-9
+        else None
+    )
+    for u, v, g in field:
+        arrow(
+            u * (w - P) + P / 2 - 0.5,
+            v * (h - P) + P / 2 - 0.5,
+            g / max(1e-12, np.hypot(*g)),
+            2.6,
+            color=POLICY_STYLES['random']['color'],
+            lw=1,
+        )
+    arrow(
+        *(box[:2] + P / 2 - 0.5),
+        gradient / max(1e-12, np.hypot(*gradient)),
+        8,
+        color=POLICY_STYLES['learned']['color'],
+        lw=2.5,
+    )
     left, top = min(int(box[0]), w - P - 1) + column, min(int(box[1]), h - P - 1) + row
-    ax.add_patch(Rectangle((left - .5, top - .5), 2, 2, fill=False, edgecolor='white', linewidth=1.5)); ax.set_title(f'loss {loss:.4f}, −gradient ({-gradient[0]:+.3f}, {-gradient[1]:+.3f})', fontsize=9)
+    ax.add_patch(Rectangle((left - .5, top - .5), 2, 2, fill=False, edgecolor='white', linewidth=1.5))
+    ax.set_title(f'loss {loss:.4f}, −gradient ({-gradient[0]:+.3f}, {-gradient[1]:+.3f})', fontsize=9)
     fx, fy = box[0] + column - left, box[1] + row - top
     axes[0, 1].imshow(image[top:top + 2, left:left + 2])
-    for (i, j), weight in {(0, 0): (1 - fx)*(1 - fy), (0, 1): fx*(1 - fy), (1, 0): (1 - fx)*fy, (1, 1): fx*fy}.items(): axes[0, 1].text(j, i, f'{weight:.3f}', ha='center', va='center', backgroundcolor='white')
-    axes[0, 1].set_title('four neighbours, weights', fontsize=9); axes[0, 2].imshow(patch.round().astype(np.uint8)); axes[0, 2].add_patch(Rectangle((column - .5, row - .5), 1, 1, fill=False, edgecolor='white', linewidth=1.5)); axes[0, 2].set_title('the patch', fontsize=9)
+    for (i, j), weight in {
+        (0, 0): (1 - fx) * (1 - fy),
+        (0, 1): fx * (1 - fy),
+        (1, 0): (1 - fx) * fy,
+        (1, 1): fx * fy,
+    }.items():
+        axes[0, 1].text(j, i, f'{weight:.3f}', ha='center', va='center', backgroundcolor='white')
+    axes[0, 1].set_title('four neighbours, weights', fontsize=9)
+    axes[0, 2].imshow(patch.round().astype(np.uint8))
+    axes[0, 2].add_patch(Rectangle((column - .5, row - .5), 1, 1, fill=False, edgecolor='white', linewidth=1.5))
+    axes[0, 2].set_title('the patch', fontsize=9)
     for a in axes.flat: a.set(xticks=[], yticks=[])
     return figure

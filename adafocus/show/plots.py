@@ -24,7 +24,8 @@ from ..system.files import read_lines
 # %% ../../nbs/6_show/06_plots.ipynb #fec7eb2b
 def save_budget_plot(run:str|Path, curve:ExitCurve, found:dict)->Path: # of adafocus.early_exit.budgets.evaluate_budgets
     "Write `plots/budgets.png` of a run."
-    path = Path(run)/'plots'/'budgets.png'; path.parent.mkdir(exist_ok=True)
+    path = Path(run)/'plots'/'budgets.png'
+    path.parent.mkdir(exist_ok=True)
     seconds = [r['seconds'] for r in found['budgets']] + [found['all_frames']['seconds']]
     plot_budgets(curve, None if seconds[-1] is None else seconds, published(found['dataset'])).savefig(path)
     return path
@@ -37,7 +38,8 @@ def save_plots(run:str|Path,
                videos:int=6,            # shown with their patches
               )->list[Path]:            # what was written
     "Write `plots/` of a run: policies.png, training.png, and where videos can be taken out one by one patches.png."
-    folder = Path(run)/'plots'; folder.mkdir(exist_ok=True)
+    folder = Path(run)/'plots'
+    folder.mkdir(exist_ok=True)
     figures = dict(policies=plot_policies(scores))
     if not isinstance(data.val, ShardList): figures['patches'] = plot_videos(scores['learned'], data, config, videos)
     if lines := read_lines(Path(run)/'metrics.jsonl'): figures['training'] = plot_training(lines)

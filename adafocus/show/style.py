@@ -19,7 +19,11 @@ POLICY_STYLES = {'learned': dict(color='#0072B2', marker='o', linestyle='-'),
                  'central': dict(color='#009E73', marker='^', linestyle='-.'),
                  'gaussian': dict(color='#AA3377', marker='D', linestyle=':')}
 
-EXIT_STYLES = {'early exit': POLICY_STYLES['learned'], 'random exit': POLICY_STYLES['random'], 'fixed length': POLICY_STYLES['central']}
+EXIT_STYLES = {
+    'early exit': POLICY_STYLES['learned'],
+    'random exit': POLICY_STYLES['random'],
+    'fixed length': POLICY_STYLES['central'],
+}
 
 # %% ../../nbs/6_show/01_style.ipynb #94705576
 def draw_box(ax:Axes,
@@ -31,7 +35,17 @@ def draw_box(ax:Axes,
     "A rectangle that can be seen on any picture."
     x0, y0, x1, y1 = (float(v) for v in box)
     for extra, c in ((3, 'black'), (1.5, 'white'), (0, colour)):
-        ax.add_patch(Rectangle((x0 - .5, y0 - .5), x1 - x0, y1 - y0, fill=False, linewidth=width + extra, edgecolor=c, linestyle=linestyle if c == colour else '-'))
+        ax.add_patch(
+            Rectangle(
+                (x0 - 0.5, y0 - 0.5),
+                x1 - x0,
+                y1 - y0,
+                fill=False,
+                linewidth=width + extra,
+                edgecolor=c,
+                linestyle=linestyle if c == colour else '-',
+            )
+        )
 
 # %% ../../nbs/6_show/01_style.ipynb #a2e51282
 class Picture(Figure):
@@ -53,9 +67,15 @@ def open_axes(ax:Axes)->None:
 
 def label_ends(ax:Axes, x:float, ends:list[tuple], apart:float=.07)->None: # y, text, colour; apart: share of the axis
     "Texts at the right ends of lines, kept apart."
-    low, high = ax.get_ylim(); step = (high - low)*apart; places = []
+    low, high = ax.get_ylim()
+    step = (high - low)*apart
+    places = []
     for y, *_ in sorted(ends): places.append(max(y, places[-1] + step) if places else y)
-    over = max(0, places[-1] - high) if places else 0                                 # what would stand above the axes moves down, and what is below it too
+    over = (
+        max(0, places[-1] - high) if places else 0
+    )  # what would stand above the axes moves down, and what is below it too
     for k, (_, text, colour) in reversed(list(enumerate(sorted(ends)))):
         places[k] = min(places[k], high if k == len(places) - 1 else places[k + 1] - step) if over else places[k]
-        ax.annotate(text, (x, places[k]), xytext=(7, 0), textcoords='offset points', color=colour, va='center', fontsize=9)
+        ax.annotate(
+            text, (x, places[k]), xytext=(7, 0), textcoords='offset points', color=colour, va='center', fontsize=9
+        )

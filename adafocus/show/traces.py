@@ -61,7 +61,9 @@ class Tracer:
         "Some of the videos that the run evaluates on, spread over the classes. ValueError where they are not there any more."
         val = open_run_data(self.config).val
         order = np.argsort([v.labels[0] for v in val], kind='stable')
-        return [(int(n), val[n]) for n in order[np.unique(np.linspace(0, len(val) - 1, min(count, len(val))).astype(int))]]
+        return [
+            (int(n), val[n]) for n in order[np.unique(np.linspace(0, len(val) - 1, min(count, len(val))).astype(int))]
+        ]
 
     @torch.no_grad()
     def __call__(self, video:str|Path|Video,
@@ -74,14 +76,29 @@ class Tracer:
         path, known = (video.path, video) if isinstance(video, Video) else (Path(video), None)
         glance = LazyFrames(path, samples, known.frames if known else None)
         glance.read(samples.num_frames)
-        focus = LazyFrames(path, replace(samples, num_frames=m.focus_frames), known.frames if known else None) if m.focus_frames else glance
+        focus = (
+            LazyFrames(path, replace(samples, num_frames=m.focus_frames), known.frames if known else None)
+            if m.focus_frames
+            else glance
+        )
         focus.read(focus.config.num_frames)
         frames = [torch.stack([f[k] for k in range(f.config.num_frames)]) for f in (glance, focus)]
         looks = self._look(*(normalise(x[None].to(network.device)) for x in frames), number)
-        trace = VideoTrace(name or path.name, frames[1].numpy(), focus.numbers, m.patch_size, self.classes, looks, tuple(self.classes[k] for k in known.labels) if known else ())
+        trace = VideoTrace(
+            name or path.name,
+            frames[1].numpy(),
+            focus.numbers,
+            m.patch_size,
+            self.classes,
+            looks,
+            tuple(self.classes[k] for k in known.labels) if known else (),
+        )
         if known is not None and known.boxes is not None:
             scale = np.array([focus.view.source[1]/focus.shown[1], focus.view.source[0]/focus.shown[0]]*2)
-            trace.boxes, trace.visible = focus.view.boxes(known.boxes[focus.numbers]*scale, m.frame_size), known.visible[focus.numbers]
+            trace.boxes, trace.visible = (
+                focus.view.boxes(known.boxes[focus.numbers] * scale, m.frame_size),
+                known.visible[focus.numbers],
+            )
         return trace
 
     def _look(self, glance, focus, number):
@@ -89,13 +106,21 @@ class Tracer:
         with torch.autocast(network.device.type, network.precision, enabled=network.precision is not None):
             maps, e_G = network.model.glance(glance)
             for policy in POLICY_NAMES:
-                if policy == 'learned': positions = network.model.decide(maps, focus.shape[1])
+                if policy == 'learned':
+                    positions = network.model.decide(maps, focus.shape[1])
                 else:
                     steps = 1 if network.model.policy.per_video else focus.shape[1]
-                    positions = spread(baseline_positions(policy, [number], steps, self.config.seed).to(focus.device), focus.shape[1])
+                    positions = spread(
+                        baseline_positions(policy, [number], steps, self.config.seed).to(focus.device), focus.shape[1]
+                    )
                 logits = network.model.classify(e_G, network.model.look(focus, positions), positions).logits[0]
                 at = positions[0].float().cpu().numpy()
-                looks[policy] = PolicyTrace(at, network.boxes(at), logits.softmax(-1).cpu().numpy(), confidence(logits, self.criterion).cpu().numpy())
+                looks[policy] = PolicyTrace(
+                    at,
+                    network.boxes(at),
+                    logits.softmax(-1).cpu().numpy(),
+                    confidence(logits, self.criterion).cpu().numpy(),
+                )
         return looks
 
 # %% ../../nbs/6_show/02_traces.ipynb #8e5c770c
@@ -106,16 +131,35 @@ def read_budget_stops(run:str|Path)->dict|None: # None: the run has no budgets
     exits = load_exits(run)
     try:
         found = json.loads((run/'budgets.json').read_text(encoding='utf-8'))
-        stops = found.get('budget_stops') or [dict(r, thresholds=exits.plan(r['budget']).thresholds) for r in found['budgets']]
+        stops = found.get('budget_stops') or [
+            dict(r, thresholds=exits.plan(r['budget']).thresholds) for r in found['budgets']
+        ]
         whole, T = found['all_frames'], len(exits.costs)
-        last = dict(budget=exits.costs[-1], thresholds=[float(NEVER)]*(T - 1) + [-float(NEVER)], gflops=whole['gflops'], score=whole['score'], random=whole['score'], left=[0.]*(T - 1) + [1.])
+        last = dict(
+            budget=exits.costs[-1],
+            thresholds=[float(NEVER)] * (T - 1) + [-float(NEVER)],
+            gflops=whole['gflops'],
+            score=whole['score'],
+            random=whole['score'],
+            left=[0.0] * (T - 1) + [1.0],
+        )
         bands = {r['budget']: r['band'] for r in found['budgets']}
-        return dict(criterion=exits.criterion, metric=found['metric'], videos=found['videos'], solved_on=exits.solved_on, costs=exits.costs, fixed=found['fixed'],
-                    stops=[dict(s, band=bands.get(s['budget'])) for s in stops] + [last])
+        return dict(
+            criterion=exits.criterion,
+            metric=found['metric'],
+            videos=found['videos'],
+            solved_on=exits.solved_on,
+            costs=exits.costs,
+            fixed=found['fixed'],
+            stops=[dict(s, band=bands.get(s['budget'])) for s in stops] + [last],
+        )
     except (KeyError, TypeError, json.JSONDecodeError) as e: raise ValueError(f'{run/"budgets.json"} cannot be used ({type(e).__name__}: {e}); python -m adafocus.evaluate {run} --budgets makes it anew') from None
 
 # %% ../../nbs/6_show/02_traces.ipynb #69d22eb2
 def exits_of(look:PolicyTrace, budget_stops:dict)->list[int]: # 0..T-1 for each stop
     "The step at which a video is left, for each budget."
     found = torch.from_numpy(look.confidences)[None]
-    return [int(exit_steps(found, torch.tensor(stop['thresholds'], dtype=torch.float64))[0]) for stop in budget_stops['stops']]
+    return [
+        int(exit_steps(found, torch.tensor(stop['thresholds'], dtype=torch.float64))[0])
+        for stop in budget_stops['stops']
+    ]

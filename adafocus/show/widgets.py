@@ -77,8 +77,15 @@ class _Looked(_Widget):
     def _shown(self): return self.data['video']['sample'] if self.data else None
 
     def _trace_of(self, sample):
-        if sample in self._traces: self._traces.move_to_end(sample); return self._traces[sample]
-        if sample in self._own or not 0 <= sample < len(self._videos): raise ValueError('this video is not kept any more; it can be uploaded again' if sample in self._own else f'sample is {sample}; there are videos 0 to {len(self._videos) - 1}')
+        if sample in self._traces:
+            self._traces.move_to_end(sample)
+            return self._traces[sample]
+        if sample in self._own or not 0 <= sample < len(self._videos):
+            raise ValueError(
+                'this video is not kept any more; it can be uploaded again'
+                if sample in self._own
+                else f'sample is {sample}; there are videos 0 to {len(self._videos) - 1}'
+            )
         number, video = self._videos[sample]
         return self._remember(sample, self._tracer(video, number))
 
@@ -101,7 +108,13 @@ class PatchExplorer(_Looked):
         self._lock = threading.RLock()                             # messages of a page may be handled in threads
         upload_mb = float(os.environ.get('ADAFOCUS_UPLOAD_MB') or 64) if upload_mb is None else upload_mb
         self._budget_stops, self._limit, self._uploads = self._tracer.budget_stops, limit_kb, Uploads(upload_mb)
-        super().__init__(kind='explorer', budget_stops=budget_stop_numbers(self._budget_stops), upload_bytes=int(upload_mb*2**20), videos=[_title(v, self._tracer.classes) for _, v in self._videos], **traits)
+        super().__init__(
+            kind='explorer',
+            budget_stops=budget_stop_numbers(self._budget_stops),
+            upload_bytes=int(upload_mb * 2**20),
+            videos=[_title(v, self._tracer.classes) for _, v in self._videos],
+            **traits,
+        )
         self.on_msg(self._heard)
         self.observe(lambda change: self._shown() == change.new or self._show(), 'sample')
         self._show()
@@ -110,12 +123,20 @@ class PatchExplorer(_Looked):
         with self._lock: self._show_now()
 
     def _show_now(self):
-        if not self._videos and not self._own: self._say(f'There is no video to show; name some, or upload one{self._why}.'); return
+        if not self._videos and not self._own:
+            self._say(f'There is no video to show; name some, or upload one{self._why}.')
+            return
         try:
             trace = self._trace_of(self.sample)
-            frames, numbers = jpegs(trace.frames, self._limit), trace_numbers(trace, self._budget_stops) | dict(sample=self.sample)
+            frames, numbers = (
+                jpegs(trace.frames, self._limit),
+                trace_numbers(trace, self._budget_stops) | dict(sample=self.sample),
+            )
             size = _kb(frames, numbers, self.budget_stops)
-            if size > self._limit: raise PayloadTooLarge(f'what is to be shown of {shown_name(trace.name)} takes {size:.0f} KB; limit_kb is {self._limit:g}')
+            if size > self._limit:
+                raise PayloadTooLarge(
+                    f'what is to be shown of {shown_name(trace.name)} takes {size:.0f} KB; limit_kb is {self._limit:g}'
+                )
         except (VideoError, ValueError, OSError) as e:
             self._say(' '.join(str(e).split())[:400])
             if self.data: self.sample = self._shown()                  # the one that is still there
@@ -126,7 +147,8 @@ class PatchExplorer(_Looked):
 
     def _say(self, text):
         "Also when the page has been told the same before."
-        self.message = ''; self.message = text
+        self.message = ''
+        self.message = text
 
 # %% ../../nbs/6_show/09_widgets.ipynb #01e769e2
 def _heard(self, _, content, buffers):
@@ -138,13 +160,18 @@ def _take(self, content, buffers):
     answer = dict(kind='upload', id=content.get('id'))
     try:
         name, at = str(content.get('name')), content.get('at')
-        path = self._uploads.take(content.get('id'), name, content.get('size'), at, bytes(buffers[0]) if buffers else b'')
-        if path is None: self.send(answer | dict(next=at + len(buffers[0]))); return
+        path = self._uploads.take(
+            content.get('id'), name, content.get('size'), at, bytes(buffers[0]) if buffers else b''
+        )
+        if path is None:
+            self.send(answer | dict(next=at + len(buffers[0])))
+            return
         try: trace = self._tracer(path, name=shown_name(name), careful=True)
         except (VideoError, ValueError, OSError) as e: raise UploadRejected(self._uploads.say(e, name)) from None
         finally: self._uploads.drop()
         sample = len(self.videos)
-        self._own[sample] = name; self._remember(sample, trace)
+        self._own[sample] = name
+        self._remember(sample, trace)
         self.videos = [*self.videos, f'yours: {shown_name(name, 40)}']
         if self.sample == sample: self._show()                     # the first of all
         else: self.sample = sample
@@ -182,7 +209,14 @@ class BudgetCurve(_Widget):
         if isinstance(run, PatchExplorer): run, explorer = run._tracer.run, run
         if explorer is not None: traits = dict(budget=explorer.budget) | traits
         self._budget_stops, self._others = _needed_knob(run), {Path(o).name: _needed_knob(o) for o in others}
-        super().__init__(kind='curve', budget_stops=budget_stop_numbers(self._budget_stops), data=dict(others=[dict(budget_stop_numbers(k), name=shown_name(name, 18)) for name, k in self._others.items()]), **traits)
+        super().__init__(
+            kind='curve',
+            budget_stops=budget_stop_numbers(self._budget_stops),
+            data=dict(
+                others=[dict(budget_stop_numbers(k), name=shown_name(name, 18)) for name, k in self._others.items()]
+            ),
+            **traits,
+        )
         if explorer is not None: self.link(explorer)
 
     def static(self)->Figure:
@@ -201,7 +235,8 @@ class TrainingMonitor(_Widget):
                  **traits):             # index: the epoch
         self.run, self._every, self._lines, self._end = Path(run), every, [], threading.Event()
         super().__init__(kind='monitor', data=self._read(), **traits)
-        self._thread = threading.Thread(target=self._follow, daemon=True, name='adafocus-monitor'); self._thread.start()
+        self._thread = threading.Thread(target=self._follow, daemon=True, name='adafocus-monitor')
+        self._thread.start()
 
     def _follow(self):
         while not self._end.wait(self._every): self.refresh()
@@ -221,18 +256,49 @@ class TrainingMonitor(_Widget):
         except (OSError, ValueError): age = None
         self._lines = lines
         name = shown_name(self.run.name)
-        if not lines: return dict(epochs=[], losses={}, scores={}, positions=[], metric='', text=f'{name}: no epoch is finished yet')
+        if not lines:
+            return dict(
+                epochs=[], losses={}, scores={}, positions=[], metric='', text=f'{name}: no epoch is finished yet'
+            )
         done, each = lines[-1]['epoch'] + 1, np.median([m['train_seconds'] + m['val_seconds'] for m in lines])
-        if planned and done >= planned: text = f'{name}: finished, {done} epochs'
-        else: text = f'{name}: {done}' + (f' of {planned}' if planned else '') + f' epochs, {_duration(each)} each' + (f', about {_duration((planned - done)*each)} to go' if planned else '') + \
-            ('; nothing new for much longer than an epoch takes: it may have stopped' if age and age > 3*each + 60 else '')
+        if planned and done >= planned:
+            text = f'{name}: finished, {done} epochs'
+        else:
+            text = (
+                f'{name}: {done}'
+                + (f' of {planned}' if planned else '')
+                + f' epochs, {_duration(each)} each'
+                + (f', about {_duration((planned - done) * each)} to go' if planned else '')
+                + (
+                    '; nothing new for much longer than an epoch takes: it may have stopped'
+                    if age and age > 3 * each + 60
+                    else ''
+                )
+            )
         metric = 'mAP' if 'mAP' in lines[0]['val'] else 'accuracy'
         steps = len(lines[0]['val'][metric])
-        losses = {k: [m['train'].get(k) for m in lines] for k in ('classifier', 'global', 'local', 'random_classifier', 'random_local') if k in lines[0]['train']}
+        losses = {
+            k: [m['train'].get(k) for m in lines]
+            for k in ('classifier', 'global', 'local', 'random_classifier', 'random_local')
+            if k in lines[0]['train']
+        }
         shares = lambda cells: (np.array(cells)/max(1, np.sum(cells))).round(5).tolist() if cells else None
-        return dict(epochs=[m['epoch'] + 1 for m in lines], losses=losses, metric=metric, positions=[shares(m.get('positions')) for m in lines], text=text,
-                    scores={f't = {t}' if steps > 1 else 'video': [m['val'][metric][t - 1] for m in lines] for t in sorted({1, max(1, steps//2), steps}, reverse=True)} |
-                           ({'centre held': [m['val']['centre_inside'] for m in lines]} if 'centre_inside' in lines[0]['val'] else {}))
+        return dict(
+            epochs=[m['epoch'] + 1 for m in lines],
+            losses=losses,
+            metric=metric,
+            positions=[shares(m.get('positions')) for m in lines],
+            text=text,
+            scores={
+                f't = {t}' if steps > 1 else 'video': [m['val'][metric][t - 1] for m in lines]
+                for t in sorted({1, max(1, steps // 2), steps}, reverse=True)
+            }
+            | (
+                {'centre held': [m['val']['centre_inside'] for m in lines]}
+                if 'centre_inside' in lines[0]['val']
+                else {}
+            ),
+        )
 
     def static(self)->Figure:
         "What is shown, as a figure. ValueError while no epoch is finished."
@@ -240,11 +306,19 @@ class TrainingMonitor(_Widget):
 
     def close(self)->None:
         "Stop reading."
-        self._end.set(); super().close()
+        self._end.set()
+        super().close()
 
 _NEEDED = {'epoch', 'train', 'val', 'train_seconds', 'val_seconds'}          # of a line that is an epoch
 
-def _duration(seconds): return f'{seconds:.0f} s' if seconds < 90 else f'{seconds/60:.0f} min' if seconds < 5400 else f'{seconds/3600:.1f} h'
+def _duration(seconds):
+    return (
+        f'{seconds:.0f} s'
+        if seconds < 90
+        else f'{seconds / 60:.0f} min'
+        if seconds < 5400
+        else f'{seconds / 3600:.1f} h'
+    )
 
 # %% ../../nbs/6_show/09_widgets.ipynb #690ef57b
 class CropPlayground(_Widget):
@@ -254,17 +328,30 @@ class CropPlayground(_Widget):
                  target:tuple[float,float]=(.75, .3),         # of the patch that it is to become like, as (x, y) in [0, 1]
                  **traits):                                   # x, y: the patch's position
         image = playground_picture() if image is None else np.asarray(image)
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8: raise ValueError(f'image is {image.dtype} of shape {image.shape}; it must be uint8 (H, W, 3)')
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise ValueError(f'image is {image.dtype} of shape {image.shape}; it must be uint8 (H, W, 3)')
         if max(image.shape[:2]) > 96:
-            small = Image.fromarray(image); small.thumbnail((96, 96)); image = np.asarray(small)
-        if not 2 <= patch_size < min(image.shape[:2]): raise ValueError(f'patch_size is {patch_size}; it must be from 2 to {min(image.shape[:2]) - 1}, less than a side of the picture')
-        if not all(0 <= v <= 1 for v in target): raise ValueError(f'target is {target}; both numbers must be from 0 to 1')
+            small = Image.fromarray(image)
+            small.thumbnail((96, 96))
+            image = np.asarray(small)
+        if not 2 <= patch_size < min(image.shape[:2]):
+            raise ValueError(
+                f'patch_size is {patch_size}; it must be from 2 to {min(image.shape[:2]) - 1}, less than a side of the picture'
+            )
+        if not all(0 <= v <= 1 for v in target):
+            raise ValueError(f'target is {target}; both numbers must be from 0 to 1')
         self.image, self.patch_size, self.target = image, patch_size, target
-        super().__init__(kind='playground', frames=[image.tobytes()], data=dict(width=image.shape[1], height=image.shape[0], patch=patch_size, target=list(target), rate=.5), **({'x': .3, 'y': .7} | traits))
+        super().__init__(
+            kind='playground',
+            frames=[image.tobytes()],
+            data=dict(width=image.shape[1], height=image.shape[0], patch=patch_size, target=list(target), rate=0.5),
+            **({'x': 0.3, 'y': 0.7} | traits),
+        )
 
     @traitlets.validate('x', 'y')
     def _inside(self, proposal):
-        if not 0 <= proposal['value'] <= 1: raise traitlets.TraitError(f'{proposal["trait"].name} is {proposal["value"]}; it must be from 0 to 1')
+        if not 0 <= proposal['value'] <= 1:
+            raise traitlets.TraitError(f'{proposal["trait"].name} is {proposal["value"]}; it must be from 0 to 1')
         return proposal['value']
 
     def static(self)->Figure:

@@ -15,7 +15,8 @@ PARTS = 'data', 'forward', 'backward', 'optimizer'
 
 class Stopwatch:
     "Adds up seconds by part. `begin` and `lap` don't wait for the device, `take` does."
-    def __init__(self, device:torch.device): self.cuda, self.seconds, self._laps, self._at = device.type == 'cuda', dict.fromkeys(PARTS, 0.), [], None
+    def __init__(self, device:torch.device):
+        self.cuda, self.seconds, self._laps, self._at = device.type == 'cuda', dict.fromkeys(PARTS, 0.), [], None
 
     def _now(self):
         if not self.cuda: return time.perf_counter()
@@ -26,7 +27,8 @@ class Stopwatch:
     def begin(self)->None: self._at = self._now()
     def lap(self, part:str)->None: # one of PARTS, which ends here; the next begins
         now = self._now()
-        self._laps.append((part, self._at, now)); self._at = now
+        self._laps.append((part, self._at, now))
+        self._at = now
 
     def waited(self, seconds:float)->None:
         "For data; that is the host's time."

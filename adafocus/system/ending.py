@@ -26,10 +26,14 @@ def fail(error:BaseException, status:int, rank:int, processes:int, program:str, 
     "End this process after an error, as one of several: what is expected is a sentence, anything else a traceback. Does not return."
     lost = processes > 1 and isinstance(error, RuntimeError) and any(word in str(error) for word in _LOST)
     who = f'{program}: ' if processes == 1 or expected else f'{program}, process {rank}: '
-    if lost: said = f'{who}another process has ended'
-    elif expected: said = who + str(error).strip().splitlines()[-1]                        # of a worker's error, after its traceback
-    else: said = who + ''.join(traceback.format_exception(error)).strip()
-    if rank and (lost or expected): time.sleep(1.5)                                        # where the first one says the same, the launcher ends this one now
+    if lost:
+        said = f'{who}another process has ended'
+    elif expected:
+        said = who + str(error).strip().splitlines()[-1]  # of a worker's error, after its traceback
+    else:
+        said = who + ''.join(traceback.format_exception(error)).strip()
+    if rank and (lost or expected):
+        time.sleep(1.5)  # where the first one says the same, the launcher ends this one now
     sys.stdout.flush()
     print(said, file=sys.stderr, flush=True)
     end_children()
@@ -39,7 +43,16 @@ def fail(error:BaseException, status:int, rank:int, processes:int, program:str, 
 _LOST = 'gloo', 'Gloo', 'NCCL', 'Connection reset', 'Connection closed', 'Broken pipe', 'DistBackendError', 'TCPStore'
 
 # %% ../../nbs/appendix_system/04_ending.ipynb #b11a5605
-EXPECTED = {ValueError: 2, VideosUnreadable: 1, VideoError: 1, WorkerDied: 1, LossNotFinite: 1, WeightsUnavailable: 1, CheckpointError: 1, OSError: 1}
+EXPECTED = {
+    ValueError: 2,
+    VideosUnreadable: 1,
+    VideoError: 1,
+    WorkerDied: 1,
+    LossNotFinite: 1,
+    WeightsUnavailable: 1,
+    CheckpointError: 1,
+    OSError: 1,
+}
 
 def end_failed(e:Exception, accelerator:Accelerator|None, program:str)->None:
     "End with one sentence and a status for what may be expected; raise what may not, or with several processes let all end."

@@ -38,9 +38,12 @@ def take_lock(file:IO, patience:float=0.)->bool: # seconds to wait; whether this
     "Lock an open file for this process."
     end = time.monotonic() + patience
     while True:
-        try: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB); return True
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
         except OSError:
-            if time.monotonic() >= end: return False
+            if time.monotonic() >= end:
+                return False
         time.sleep(.1)
 
 def lock_folder(folder:Path, patience:float=0.)->IO: # seconds to wait for another; to be kept open, and closed at the end
@@ -54,5 +57,6 @@ def lock_folder(folder:Path, patience:float=0.)->IO: # seconds to wait for anoth
         file.close()
         raise ValueError(f'{folder} is in use by {owner}; wait for it, or choose another folder') from None
     file.truncate(0)
-    file.write(json.dumps(dict(pid=os.getpid(), host=platform.node()))); file.flush()
+    file.write(json.dumps(dict(pid=os.getpid(), host=platform.node())))
+    file.flush()
     return file

@@ -24,7 +24,8 @@ def keep_memory()->None:
     if sys.platform == 'linux':
         try: libc = ctypes.CDLL('libc.so.6')
         except OSError: return                                                             # another C library
-        libc.mallopt(-3, 1 << 30); libc.mallopt(-1, (1 << 31) - 1)                         # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
+        libc.mallopt(-3, 1 << 30)
+        libc.mallopt(-1, (1 << 31) - 1)                         # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
 
 # %% ../../nbs/appendix_system/02_processes.ipynb #cb7a8f16
 def follow_parent(number:int=signal.SIGKILL)->None: # a signal
@@ -38,7 +39,8 @@ def serve_parent(_worker:int=0)->None:
 
 def end_children()->None:
     "At the end: kill the processes that work for this one, which have nothing to lose, and would not listen to a SIGTERM."
-    if threading.current_thread() is threading.main_thread(): signal.signal(signal.SIGCHLD, signal.SIG_DFL)    # PyTorch's would call it an error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's would call it an error
     for child in multiprocessing.active_children():
         if child.daemon: child.kill()
 

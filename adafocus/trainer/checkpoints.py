@@ -36,11 +36,15 @@ def unpack_optimizer(optimizer:torch.optim.Optimizer, tensors:dict[str,Tensor], 
     params, state = [p for group in optimizer.param_groups for p in group['params']], {}
     for key, x in (*tensors.items(), *plain['values'].items()):
         number, name = key.split('.', 1)
-        if int(number) >= len(params): raise ValueError(f'there is state for parameter {number}; the optimizer has {len(params)}')
+        if int(number) >= len(params):
+            raise ValueError(f'there is state for parameter {number}; the optimizer has {len(params)}')
         p = params[int(number)]
         if isinstance(x, Tensor) and x.ndim:
-            if x.shape != p.shape: raise ValueError(f'{key} has shape {tuple(x.shape)}; the parameter has {tuple(p.shape)}')
-            x = torch.empty_like(p, dtype=x.dtype).copy_(x)                                # laid out in memory as it was: the last bit can depend on it
+            if x.shape != p.shape:
+                raise ValueError(f'{key} has shape {tuple(x.shape)}; the parameter has {tuple(p.shape)}')
+            x = torch.empty_like(p, dtype=x.dtype).copy_(
+                x
+            )  # laid out in memory as it was: the last bit can depend on it
         state.setdefault(int(number), {})[name] = x
     optimizer.load_state_dict(dict(state=state, param_groups=plain['groups']))
 
@@ -52,7 +56,12 @@ def checkpoint_name(epoch:int, step:int)->str: # so many whole epochs, and so ma
     return f'epoch-{epoch:04d}-step-{step:06d}'
 
 def _sha256(path):
-    with path.open('rb') as f: return hashlib.file_digest(f, 'sha256').hexdigest() if hasattr(hashlib, 'file_digest') else hashlib.sha256(f.read()).hexdigest()
+    with path.open('rb') as f:
+        return (
+            hashlib.file_digest(f, 'sha256').hexdigest()
+            if hasattr(hashlib, 'file_digest')
+            else hashlib.sha256(f.read()).hexdigest()
+        )
 
 def _dumps(value): return json.dumps(value, indent=1, sort_keys=True)
 
@@ -67,13 +76,16 @@ def damage(folder:str|Path)->str|None: # None: it is whole
         text = (folder/'manifest.json').read_bytes()
         manifest = json.loads(text)
         files = manifest['files']
-        if _dumps(manifest).encode() != text or manifest['format'] != 1: return f'{folder/"manifest.json"} is not as it was written'
+        if _dumps(manifest).encode() != text or manifest['format'] != 1:
+            return f'{folder / "manifest.json"} is not as it was written'
         for name, known in files.items():
             path = folder/Path(name).name
             if not path.is_file(): return f'{path} is not there'
-            if path.stat().st_size != known['bytes']: return f'{path} has {path.stat().st_size} bytes; it had {known["bytes"]}'
+            if path.stat().st_size != known['bytes']:
+                return f'{path} has {path.stat().st_size} bytes; it had {known["bytes"]}'
             if _sha256(path) != known['sha256']: return f'{path} is not as it was written'
-        if more := {p.name for p in folder.iterdir()} - {*files, 'manifest.json'}: return f'{folder/min(more)} does not belong to it'
+        if more := {p.name for p in folder.iterdir()} - {*files, 'manifest.json'}:
+            return f'{folder / min(more)} does not belong to it'
     except FileNotFoundError as e: return f'{e.filename} is not there'
     except OSError as e: return f'{e.filename or folder} cannot be read ({e.strerror})'
     except (ValueError, KeyError, TypeError, AttributeError): return f'{folder/"manifest.json"} is not as it was written'
@@ -92,8 +104,15 @@ def save_checkpoint(accelerator:Accelerator,
     problem, name = None, checkpoint_name(state['epoch'], state['step'])
     if accelerator.is_main_process:
         try:
-            if damage(run/'checkpoints'/name):                                             # else it has been written already
-                _write(accelerator, model, optimizer, run, name, dict(state, scaler=accelerator.scaler.state_dict() if accelerator.scaler else None))
+            if damage(run / 'checkpoints' / name):  # else it has been written already
+                _write(
+                    accelerator,
+                    model,
+                    optimizer,
+                    run,
+                    name,
+                    dict(state, scaler=accelerator.scaler.state_dict() if accelerator.scaler else None),
+                )
         except (OSError, RuntimeError, SafetensorError) as e: problem = _why_not(e, model, optimizer, run, name)
         else: _rotate(run, keep, (name, state.get('best_checkpoint')))
     if problem := broadcast_object_list([problem])[0]: raise CheckpointError(problem)
@@ -134,7 +153,7 @@ def _rotate(run, keep, always):
     there = checkpoints(run)
     for old in there[:-keep] if keep else there:
         if old.name not in always:
-            os.rename(old, run/f'.old-{old.name}')                                         # at once, where removing takes its time
+            os.rename(old, run / f'.old-{old.name}')  # at once, where removing takes its time
             shutil.rmtree(run/f'.old-{old.name}', ignore_errors=True)
     _sweep(run)
 
@@ -148,7 +167,10 @@ def _why_not(error, model, optimizer, run, name):
 
 def checkpoints(run:str|Path)->list[Path]:
     "The checkpoints of a run, whole or not, oldest first."
-    return sorted((p for p in (Path(run)/'checkpoints').glob('epoch-*') if NAME.fullmatch(p.name)), key=lambda p: tuple(map(int, re.findall(r'\d+', p.name))))
+    return sorted(
+        (p for p in (Path(run) / 'checkpoints').glob('epoch-*') if NAME.fullmatch(p.name)),
+        key=lambda p: tuple(map(int, re.findall(r'\d+', p.name))),
+    )
 
 # %% ../../nbs/4_trainer/03_checkpoints.ipynb #cf0640b6
 def find_checkpoint(run:str|Path)->tuple[Path|None, list[str]]: # and what is wrong with newer ones
@@ -168,7 +190,9 @@ def load_checkpoint(accelerator:Accelerator,
     "Put everything back as it was. To be called by all processes. ValueError where it does not fit."
     try:
         weights = load_file(folder/'model.safetensors')
-        accelerator.unwrap_model(model, keep_torch_compile=False).load_state_dict({name.removeprefix('module.'): x for name, x in weights.items()})
+        accelerator.unwrap_model(model, keep_torch_compile=False).load_state_dict(
+            {name.removeprefix('module.'): x for name, x in weights.items()}
+        )
         state = json.loads((folder/'state.json').read_text())
         unpack_optimizer(optimizer, load_file(folder/'optimizer.safetensors'), state.pop('optimizer'))
         if (scaler := state.pop('scaler')) and accelerator.scaler: accelerator.scaler.load_state_dict(scaler)

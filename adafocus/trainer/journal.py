@@ -26,7 +26,10 @@ from ..system.clock import PARTS
 def commit()->str|None: # None: this package is not in a repository of its own
     "The commit of this package, with a + if files of it have changed since."
     here = Path(importlib.util.find_spec('adafocus').origin).parent
-    def git(*args): return subprocess.run(['git', '-C', str(here), *args], capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    def git(*args):
+        return subprocess.run(
+            ['git', '-C', str(here), *args], capture_output=True, text=True, timeout=10, check=True
+        ).stdout.strip()
     try:
         if not git('ls-files', '--error-unmatch', 'train.py'): return None
         return git('rev-parse', 'HEAD') + ('+' if git('status', '--porcelain', '--', '.') else '')
@@ -43,10 +46,19 @@ def environment(accelerator:Accelerator)->dict:
     def installed(name):
         try: return version(name)
         except PackageNotFoundError: return None
-    return dict(time=datetime.now().astimezone().isoformat(timespec='seconds'), commit=commit(), python=platform.python_version(),
-                **{name: installed(name) for name in ('adafocus', 'torch', 'torchvision', 'accelerate', 'decord', 'numpy')}, system=platform.platform(),
-                device=accelerator.device.type, device_name=device_name(accelerator.device), processes=accelerator.num_processes,
-                threads=torch.get_num_threads(), mixed_precision=accelerator.mixed_precision, command=[Path(sys.argv[0]).name, *sys.argv[1:]])
+    return dict(
+        time=datetime.now().astimezone().isoformat(timespec='seconds'),
+        commit=commit(),
+        python=platform.python_version(),
+        **{name: installed(name) for name in ('adafocus', 'torch', 'torchvision', 'accelerate', 'decord', 'numpy')},
+        system=platform.platform(),
+        device=accelerator.device.type,
+        device_name=device_name(accelerator.device),
+        processes=accelerator.num_processes,
+        threads=torch.get_num_threads(),
+        mixed_precision=accelerator.mixed_precision,
+        command=[Path(sys.argv[0]).name, *sys.argv[1:]],
+    )
 
 # %% ../../nbs/4_trainer/05_journal.ipynb #c6244e1e
 def _columns(line, epochs):
@@ -56,11 +68,27 @@ def _columns(line, epochs):
     scores, spent = val[metric], sum(line.get(f'{part}_seconds', 0) for part in PARTS) or 1
     took = line['train_seconds'] + line['val_seconds']
     short = lambda seconds: str(timedelta(seconds=round(seconds)))
-    return [('epoch', f'{line["epoch"] + 1}/{epochs}'), ('step', f'{line["step"]}'), ('loss', f'{train["loss"]:.3f}'), ('train %', f'{100*train["accuracy"]:.1f}'),
-            *((f'{metric if metric == "mAP" else "val"} %' + (f' t={t}' if len(scores) > 1 else ''), f'{100*scores[t - 1]:.1f}') for t in sorted({1, len(scores)})),
-            *((f'{k.removesuffix("_inside")} in %', f'{100*v:.1f}') for k, v in val.items() if k.endswith('_inside')),
-            *((f'{part[:4]} %', f'{100*line[f"{part}_seconds"]/spent:.0f}') for part in PARTS if f'{part}_seconds' in line),
-            ('took', short(took)), ('left', short(took*(epochs - line['epoch'] - 1)))]
+    return [
+        ('epoch', f'{line["epoch"] + 1}/{epochs}'),
+        ('step', f'{line["step"]}'),
+        ('loss', f'{train["loss"]:.3f}'),
+        ('train %', f'{100 * train["accuracy"]:.1f}'),
+        *(
+            (
+                f'{metric if metric == "mAP" else "val"} %' + (f' t={t}' if len(scores) > 1 else ''),
+                f'{100 * scores[t - 1]:.1f}',
+            )
+            for t in sorted({1, len(scores)})
+        ),
+        *((f'{k.removesuffix("_inside")} in %', f'{100 * v:.1f}') for k, v in val.items() if k.endswith('_inside')),
+        *(
+            (f'{part[:4]} %', f'{100 * line[f"{part}_seconds"] / spent:.0f}')
+            for part in PARTS
+            if f'{part}_seconds' in line
+        ),
+        ('took', short(took)),
+        ('left', short(took * (epochs - line['epoch'] - 1))),
+    ]
 
 def table_rows(line:dict,           # of metrics.jsonl
                epochs:int,          # that there will be
@@ -78,7 +106,10 @@ def tracker_names(log_with:str|None)->list[str]: # None: tensorboard where it is
     if log_with is None: return ['tensorboard'] if importlib.util.find_spec('tensorboard') else []
     names = [] if log_with == 'none' else log_with.split(',')
     for name in names:
-        if name not in LOGGER_TYPE_TO_CLASS: raise ValueError(f'log_with is {log_with!r}; it may be none, or of {", ".join(sorted(LOGGER_TYPE_TO_CLASS))}, separated by commas')
+        if name not in LOGGER_TYPE_TO_CLASS:
+            raise ValueError(
+                f'log_with is {log_with!r}; it may be none, or of {", ".join(sorted(LOGGER_TYPE_TO_CLASS))}, separated by commas'
+            )
         if not filter_trackers([name], '.'): raise ValueError(f'log_with is {log_with!r}, but {name} is not installed')
     return names
 
@@ -88,6 +119,7 @@ def start_trackers(accelerator:Accelerator, run:Path, config:Config, step:int)->
     if not names: return
     accelerator.project_configuration.logging_dir = str(run/'logs')
     accelerator.log_with, plain = filter_trackers(names, str(run/'logs')), {}
-    for name, x in asdict(config).items(): plain.update({f'{name}.{k}': v for k, v in x.items()} if isinstance(x, dict) else {name: x})
+    for name, x in asdict(config).items():
+        plain.update({f'{name}.{k}': v for k, v in x.items()} if isinstance(x, dict) else {name: x})
     plain = {name: x if isinstance(x, (int, float, str, bool)) else str(x) for name, x in plain.items()}
     accelerator.init_trackers('adafocus', plain, {'tensorboard': dict(purge_step=step)} if step else {})

@@ -44,31 +44,71 @@ def fit_to_data(config:Config, data:VideoData, processes:int, device:str='cpu')-
     "Check that a configuration and data go together. ValueError where they do not."
     t, videos = config.train, len(data.train)
     batch, shares = t.batch_size, processes*t.accumulate
-    if batch % shares: raise ValueError(f'batch_size is {batch}; it must be a multiple of {shares}, for {processes} processes' + (f' that compute their share in {t.accumulate} parts' if t.accumulate > 1 else ''))
-    if t.sync_batch_norm and device != 'cuda': raise ValueError(f'sync_batch_norm is True, which needs GPUs; this run is on {device}')
-    if not videos: raise ValueError(f'there is no video to train on; val_share, {config.data.val_share:g}, is the share that is put aside, and must be below 1')
-    if not data.val: raise ValueError('there is no video to evaluate on; all of them are missing, or were found to be unreadable')
+    if batch % shares:
+        raise ValueError(
+            f'batch_size is {batch}; it must be a multiple of {shares}, for {processes} processes'
+            + (f' that compute their share in {t.accumulate} parts' if t.accumulate > 1 else '')
+        )
+    if t.sync_batch_norm and device != 'cuda':
+        raise ValueError(f'sync_batch_norm is True, which needs GPUs; this run is on {device}')
+    if not videos:
+        raise ValueError(
+            f'there is no video to train on; val_share, {config.data.val_share:g}, is the share that is put aside, and must be below 1'
+        )
+    if not data.val:
+        raise ValueError('there is no video to evaluate on; all of them are missing, or were found to be unreadable')
     if videos < batch:
-        raise ValueError(f'batch_size is {batch}, but there are {videos} videos to train on; it may be at most that many')
+        raise ValueError(
+            f'batch_size is {batch}, but there are {videos} videos to train on; it may be at most that many'
+        )
     m = config.model
-    vectors = batch//shares*(1 if m.policy in ('mlp', 'video_grid') else m.num_frames)                          # that batch norms see at once
-    if vectors < 2: raise ValueError(f'batch_size is {batch}; policy {m.policy} with {m.num_frames} frames needs at least 2 videos a process' + (' and part' if t.accumulate > 1 else '') + ' to train')
+    vectors = (
+        batch // shares * (1 if m.policy in ('mlp', 'video_grid') else m.num_frames)
+    )  # that batch norms see at once
+    if vectors < 2:
+        raise ValueError(
+            f'batch_size is {batch}; policy {m.policy} with {m.num_frames} frames needs at least 2 videos a process'
+            + (' and part' if t.accumulate > 1 else '')
+            + ' to train'
+        )
     if config.classes and config.classes != data.classes:
-        raise ValueError(f'the run was trained on the classes {", ".join(config.classes)}; the data has {", ".join(data.classes)}')
+        raise ValueError(
+            f'the run was trained on the classes {", ".join(config.classes)}; the data has {", ".join(data.classes)}'
+        )
     flip = data.mirror if config.data.flip is None else config.data.flip
-    return replace(config, classes=data.classes, model=replace(config.model, num_classes=len(data.classes)), data=replace(config.data, flip=flip))
+    return replace(
+        config,
+        classes=data.classes,
+        model=replace(config.model, num_classes=len(data.classes)),
+        data=replace(config.data, flip=flip),
+    )
 
 # %% ../../nbs/4_trainer/02_loop.ipynb #e7f9cab1
 def _greeting(run, config, data, accelerator, reinitialised):
-    n, pretrained = accelerator.num_processes, ENCODERS_WITH_WEIGHTS & {config.model.global_encoder, config.model.local_encoder}
+    n, pretrained = (
+        accelerator.num_processes,
+        ENCODERS_WITH_WEIGHTS & {config.model.global_encoder, config.model.local_encoder},
+    )
     m = config.model
-    return (f'{run}: {len(data.train)} videos to train on, {len(data.val)} to evaluate on, {len(data.classes)} classes' + (', several a video' if data.multi_label else '') + '; '
-            f'{n} process{"es" if n > 1 else ""} on {accelerator.device.type}, precision {accelerator.mixed_precision}' +
-            ('\nthe encoders start from random weights; --weights IMAGENET1K_V1 starts them from ImageNet, as the paper does'
-             if pretrained and m.weights == 'none' and not m.global_weights and not config.init else '') +
-            (f'\nthe weights start as in {config.init}' if config.init else '') +
-            (f', except what depends on the classes, which are others: {", ".join(sorted({name.rsplit(".", 1)[0] for name in reinitialised}))}' if reinitialised else
-             '; its classes are taken to be those of the data, in alphabetical order' if config.init and run_folder(config.init).is_file() else ''))
+    return (
+        f'{run}: {len(data.train)} videos to train on, {len(data.val)} to evaluate on, {len(data.classes)} classes'
+        + (', several a video' if data.multi_label else '')
+        + '; '
+        f'{n} process{"es" if n > 1 else ""} on {accelerator.device.type}, precision {accelerator.mixed_precision}'
+        + (
+            '\nthe encoders start from random weights; --weights IMAGENET1K_V1 starts them from ImageNet, as the paper does'
+            if pretrained and m.weights == 'none' and not m.global_weights and not config.init
+            else ''
+        )
+        + (f'\nthe weights start as in {config.init}' if config.init else '')
+        + (
+            f', except what depends on the classes, which are others: {", ".join(sorted({name.rsplit(".", 1)[0] for name in reinitialised}))}'
+            if reinitialised
+            else '; its classes are taken to be those of the data, in alphabetical order'
+            if config.init and run_folder(config.init).is_file()
+            else ''
+        )
+    )
 
 def _same_classes(config):
     "False where `init` is a run of other classes. A checkpoint does not tell."
@@ -88,12 +128,16 @@ class Progress:
     best: float = -1.                 # score of the best epoch
     best_checkpoint: str|None = None
     bad: dict[str,str] = field(default_factory=dict)      # why which videos could not be read
-    shard_layout: list[int]|None = None      # of shards: processes and loading processes of each, which the order depends on
+    shard_layout: list[int] | None = (
+        None  # of shards: processes and loading processes of each, which the order depends on
+    )
 
     def count(self, found:dict[str,float]|None)->None:
         "What a step gave; None: it was left out."
         self.step += 1
-        if found is None: self.skipped += 1; return
+        if found is None:
+            self.skipped += 1
+            return
         self.taken += 1
         for name, x in found.items(): self.sums[name] = self.sums.get(name, 0.) + x
 
@@ -115,9 +159,16 @@ class _Prepared:
     "All parts of a run."
     def __init__(self, config:Config, data:VideoData, accelerator:Accelerator, resume:bool):
         t, d, videos = config.train, config.data, len(data.train) + len(data.val)
-        self.config, self.data, self.accelerator, self.metric_values = config, data, accelerator, accelerator.is_main_process
+        self.config, self.data, self.accelerator, self.metric_values = (
+            config,
+            data,
+            accelerator,
+            accelerator.is_main_process,
+        )
         set_seed(config.seed)
-        elsewhere = config.init or resume                        # where the weights come from, if from no pretraining; resume: from a checkpoint
+        elsewhere = (
+            config.init or resume
+        )  # where the weights come from, if from no pretraining; resume: from a checkpoint
         wanted = replace(config.model, weights='none', global_weights=None) if elsewhere else config.model
         model = AdaFocus(wanted) if t.stage == 'end_to_end' else StagedAdaFocus(wanted, t.stage, t.skip_cost)
         if t.sync_batch_norm: model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
@@ -125,8 +176,15 @@ class _Prepared:
         self.reinitialised = start_from(model, config.init, _same_classes(config)) if config.init and not resume else []
         frozen = freeze_batch_norms(model, t.freeze_batch_norm)
         for encoder in (model.global_encoder, model.local_encoder) if t.compile else (): encoder.compile()
-        optimizer = torch.optim.SGD(parameter_groups(model, t), lr=t.lr, momentum=t.momentum, weight_decay=t.weight_decay) if t.optimizer == 'sgd' else torch.optim.Adam(parameter_groups(model, t), lr=t.lr, weight_decay=t.weight_decay)
-        self.feed, self.val_feed = (RunLoader(part, config, accelerator, training, d.cache_mb*len(part)//videos) for part, training in ((data.train, True), (data.val, False)))
+        optimizer = (
+            torch.optim.SGD(parameter_groups(model, t), lr=t.lr, momentum=t.momentum, weight_decay=t.weight_decay)
+            if t.optimizer == 'sgd'
+            else torch.optim.Adam(parameter_groups(model, t), lr=t.lr, weight_decay=t.weight_decay)
+        )
+        self.feed, self.val_feed = (
+            RunLoader(part, config, accelerator, training, d.cache_mb * len(part) // videos)
+            for part, training in ((data.train, True), (data.val, False))
+        )
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
         self.step = TrainStep(self.model, self.optimizer, accelerator, config, self.feed.steps, frozen, self._name)
         self.at, self.bad, self.saved, self.rows = Progress(), BadVideos(d.max_bad_share*videos), time.monotonic(), 0
@@ -141,8 +199,17 @@ class _Prepared:
                 keep_lines(run/'metrics.jsonl', lambda line: line['epoch'] < self.at.epoch)
                 keep_lines(run/'steps.jsonl', lambda line: line['step'] <= self.steps_done)
             write_line(run/'environment.jsonl', environment(self.accelerator))
-            if self.data.missing or self.data.bad: (run/'left_out.txt').write_text('\n'.join(missing_videos(self.data, shown=10**9)) + '\n', encoding='utf-8', errors='backslashreplace')
-            print(_greeting(run, self.config, self.data, self.accelerator, self.reinitialised) + (f'\ngoing on after {self.where()}' if resume else ''), flush=True)
+            if self.data.missing or self.data.bad:
+                (run / 'left_out.txt').write_text(
+                    '\n'.join(missing_videos(self.data, shown=10**9)) + '\n',
+                    encoding='utf-8',
+                    errors='backslashreplace',
+                )
+            print(
+                _greeting(run, self.config, self.data, self.accelerator, self.reinitialised)
+                + (f'\ngoing on after {self.where()}' if resume else ''),
+                flush=True,
+            )
         start_trackers(self.accelerator, run, self.config, self.steps_done)
 
     def _go_on(self):
@@ -153,14 +220,20 @@ class _Prepared:
             except ValueError as e: found[2] = str(e)
         folder, wrong, problem = broadcast_object_list(found)
         if problem: raise ValueError(problem)
-        for why in wrong if self.metric_values else (): print(f'not a whole checkpoint: {why}; going on from the one before', file=sys.stderr)
+        for why in wrong if self.metric_values else ():
+            print(f'not a whole checkpoint: {why}; going on from the one before', file=sys.stderr)
         if not folder: return
         self.at = Progress(**load_checkpoint(self.accelerator, self.model, self.optimizer, folder))
         self.bad.reasons.update(self.at.bad)
         if self.at.step and self.at.shard_layout != self.feed.shard_layout:
             was = '{} processes with --workers {}'.format(*self.at.shard_layout) if self.at.shard_layout else 'nobody'
-            raise ValueError(f'{folder} lies in the middle of an epoch in which shards were dealt to {was}; it can only go on with the same')
-        if self.at.step > self.feed.steps: raise ValueError(f'{folder} is {self.at.step} steps into an epoch; the data now has {self.feed.steps}, and cannot be what it was trained on')
+            raise ValueError(
+                f'{folder} lies in the middle of an epoch in which shards were dealt to {was}; it can only go on with the same'
+            )
+        if self.at.step > self.feed.steps:
+            raise ValueError(
+                f'{folder} is {self.at.step} steps into an epoch; the data now has {self.feed.steps}, and cannot be what it was trained on'
+            )
 
 # %% ../../nbs/4_trainer/02_loop.ipynb #da908091
 class Training(_Prepared):
@@ -179,16 +252,23 @@ class Training(_Prepared):
 
     def save(self)->Path:
         "A checkpoint of just now."
-        self.bad.note(gather_object(list(self.bad.reasons.items())), quiet=True)              # those of the other processes too
+        self.bad.note(gather_object(list(self.bad.reasons.items())), quiet=True)  # those of the other processes too
         self.at.bad, self.at.shard_layout = self.bad.reasons, self.feed.shard_layout
-        folder = save_checkpoint(self.accelerator, self.model, self.optimizer, self.run, asdict(self.at), self.config.keep)
+        folder = save_checkpoint(
+            self.accelerator, self.model, self.optimizer, self.run, asdict(self.at), self.config.keep
+        )
         self.saved = time.monotonic()
         return folder
 
     def wants_save(self)->bool:
         "Is it time? The main process decides for all."
         c, done = self.config, self.at.step + 1
-        return self.metric_values and bool(c.save_steps and done % c.save_steps == 0 or c.save_minutes and time.monotonic() - self.saved > 60*c.save_minutes)
+        return self.metric_values and bool(
+            c.save_steps
+            and done % c.save_steps == 0
+            or c.save_minutes
+            and time.monotonic() - self.saved > 60 * c.save_minutes
+        )
 
 # %% ../../nbs/4_trainer/02_loop.ipynb #c70abe21
 def train_epoch(run:Training, stop:StopSignals, bar:tqdm)->None:
@@ -198,11 +278,17 @@ def train_epoch(run:Training, stop:StopSignals, bar:tqdm)->None:
     run.step.begin()
     bar.set_description(f'epoch {at.epoch + 1}/{c.train.epochs}')
     while at.step < run.feed.steps:
-        found, (stopping, saving) = run.step(batches, at.epoch, at.step, lambda: (stop.received is not None, run.wants_save()), run.bad)
+        found, (stopping, saving) = run.step(
+            batches, at.epoch, at.step, lambda: (stop.received is not None, run.wants_save()), run.bad
+        )
         at.count(found)
         means = at.means()
-        bar.set_postfix(loss=f'{means.get("loss", 0):.3f}', accuracy=f'{100*means.get("accuracy", 0):.1f}%', refresh=False,
-                        videos_s=f'{(at.step - first)*c.train.batch_size/(time.perf_counter() - begin):.0f}')
+        bar.set_postfix(
+            loss=f'{means.get("loss", 0):.3f}',
+            accuracy=f'{100 * means.get("accuracy", 0):.1f}%',
+            refresh=False,
+            videos_s=f'{(at.step - first) * c.train.batch_size / (time.perf_counter() - begin):.0f}',
+        )
         bar.update()
         if run.steps_done % c.log_steps == 0 or at.step == run.feed.steps or stopping: _log_steps(run, found)
         if saving and not stopping and at.step < run.feed.steps: run.save()
@@ -213,14 +299,34 @@ def _log_steps(run, found):
     seconds = run.step.watch.take()
     run.at.spend(seconds)
     if not run.main: return
-    line = dict(epoch=run.at.epoch, step=run.steps_done, lr=run.optimizer.param_groups[0]['lr']/run.optimizer.param_groups[0]['factor'], **(found or {}), **{f'{k}_seconds': v for k, v in seconds.items()})
+    line = dict(
+        epoch=run.at.epoch,
+        step=run.steps_done,
+        lr=run.optimizer.param_groups[0]['lr'] / run.optimizer.param_groups[0]['factor'],
+        **(found or {}),
+        **{f'{k}_seconds': v for k, v in seconds.items()},
+    )
     write_line(run.run/'steps.jsonl', line)
-    run.accelerator.log({k if k == 'lr' else f'{"time" if k.endswith("seconds") else "train"}/{k}': v for k, v in line.items() if k not in ('epoch', 'step')}, step=line['step'])
+    run.accelerator.log(
+        {
+            k if k == 'lr' else f'{"time" if k.endswith("seconds") else "train"}/{k}': v
+            for k, v in line.items()
+            if k not in ('epoch', 'step')
+        },
+        step=line['step'],
+    )
 
 def _interruptible(run, stop): # the batches of an evaluation
     alone = run.accelerator.num_processes == 1
     for batch in stop.iterate(run.val_feed, alone):
-        if not alone and run.accelerator.reduce(torch.tensor(float(stop.received is not None), device=run.accelerator.device), 'sum') > 0: raise Stopped(stop.received or 15)
+        if (
+            not alone
+            and run.accelerator.reduce(
+                torch.tensor(float(stop.received is not None), device=run.accelerator.device), 'sum'
+            )
+            > 0
+        ):
+            raise Stopped(stop.received or 15)
         yield batch
 
 def score_epoch(run:Training, stop:StopSignals)->tuple[Scores,float]: # and the seconds it took
@@ -239,20 +345,45 @@ def end_epoch(run:Training, scores:Scores, val_seconds:float, bar:tqdm)->None:
     best = at.next_epoch(float(scores.metric_values[-1]), bool(scores.finite.all()))
     if run.main:
         write_line(run.run/'metrics.jsonl', line)
-        if wrong := int((~scores.finite).sum()): bar.write(f'the predictions for {wrong} of {len(scores.finite)} videos are not finite; this epoch is not ranked', file=sys.stderr)
+        if wrong := int((~scores.finite).sum()):
+            bar.write(
+                f'the predictions for {wrong} of {len(scores.finite)} videos are not finite; this epoch is not ranked',
+                file=sys.stderr,
+            )
         bar.write(table_rows(line, epochs, header=run.rows % 20 == 0))
         run.rows += 1
-        run.accelerator.log({f'val/{scores.metric}': float(scores.metric_values[-1]), 'train/epoch_loss': line['train']['loss'], 'train/epoch_accuracy': line['train']['accuracy']}, step=line['step'])
+        run.accelerator.log(
+            {
+                f'val/{scores.metric}': float(scores.metric_values[-1]),
+                'train/epoch_loss': line['train']['loss'],
+                'train/epoch_accuracy': line['train']['accuracy'],
+            },
+            step=line['step'],
+        )
         if best: save_weights(run.accelerator.unwrap_model(run.model), run.run/'model.safetensors')
     run.save()
 
 def _epoch_line(run, scores, val_seconds):
     "A line of metrics.jsonl."
     at, found, looking = run.at, scores.metric_values, {f'{k}_inside': v for k, v in scores.patch_hits().items()}
-    return dict(epoch=at.epoch, step=run.steps_done, train=at.means(),
-                val=dict(accuracy=scores.accuracy().tolist(), top5=scores.top5.mean(0).tolist(), **({scores.metric: found.tolist()} if scores.metric != 'accuracy' else {}), **looking),
-                positions=scores.position_map().tolist(), videos=len(scores.numbers), left_out=len(run.bad.reasons), skipped_steps=at.skipped,
-                train_seconds=sum(at.seconds.values()), val_seconds=val_seconds, **{f'{part}_seconds': at.seconds.get(part, 0.) for part in PARTS})
+    return dict(
+        epoch=at.epoch,
+        step=run.steps_done,
+        train=at.means(),
+        val=dict(
+            accuracy=scores.accuracy().tolist(),
+            top5=scores.top5.mean(0).tolist(),
+            **({scores.metric: found.tolist()} if scores.metric != 'accuracy' else {}),
+            **looking,
+        ),
+        positions=scores.position_map().tolist(),
+        videos=len(scores.numbers),
+        left_out=len(run.bad.reasons),
+        skipped_steps=at.skipped,
+        train_seconds=sum(at.seconds.values()),
+        val_seconds=val_seconds,
+        **{f'{part}_seconds': at.seconds.get(part, 0.0) for part in PARTS},
+    )
 
 # %% ../../nbs/4_trainer/02_loop.ipynb #ab6a17a1
 def train(config:Config,
@@ -268,19 +399,35 @@ def train(config:Config,
         tracker_names(config.log_with)
         with accelerator.local_main_process_first(): data = open_run_data(config)
         report_missing(data, config, quiet=not accelerator.is_main_process)
-        config = replace(fit_to_data(config, data, accelerator.num_processes, accelerator.device.type), mixed_precision=accelerator.mixed_precision)
-        run = Training(config, data, accelerator, bool(resume and checkpoints(resume)))      # one that was killed before the first of them starts anew
+        config = replace(
+            fit_to_data(config, data, accelerator.num_processes, accelerator.device.type),
+            mixed_precision=accelerator.mixed_precision,
+        )
+        run = Training(
+            config, data, accelerator, bool(resume and checkpoints(resume))
+        )  # one that was killed before the first of them starts anew
         with locked_run_folder(config, accelerator, resume) as folder:
             run.begin(folder, bool(resume))
             with stop.uninterruptible(): _all_epochs(run, stop)
-        run.feed.close(); run.val_feed.close()
+        run.feed.close()
+        run.val_feed.close()
     return folder
 
 class WorkerDied(RuntimeError): "A loading process ended unasked, as when the system runs out of memory."
 
 def _all_epochs(run, stop):
     epochs = run.config.train.epochs
-    with closing(tqdm(total=epochs*run.feed.steps, initial=run.steps_done, unit='step', mininterval=.5, dynamic_ncols=True, leave=False, disable=not run.main or bool(os.environ.get('TQDM_DISABLE')))) as bar:
+    with closing(
+        tqdm(
+            total=epochs * run.feed.steps,
+            initial=run.steps_done,
+            unit='step',
+            mininterval=0.5,
+            dynamic_ncols=True,
+            leave=False,
+            disable=not run.main or bool(os.environ.get('TQDM_DISABLE')),
+        )
+    ) as bar:
         try:
             while run.at.epoch < epochs:
                 train_epoch(run, stop, bar)
@@ -290,6 +437,8 @@ def _all_epochs(run, stop):
             raise Stopped(e.number, run.where()) from None
         except RuntimeError as e:
             if not re.match(r'DataLoader worker \(pid', str(e)): raise
-            raise WorkerDied(f'{" ".join(str(e).split())} If memory ran out, fewer --workers need less; --resume {run.run} goes on from the last checkpoint') from None
+            raise WorkerDied(
+                f'{" ".join(str(e).split())} If memory ran out, fewer --workers need less; --resume {run.run} goes on from the last checkpoint'
+            ) from None
     for tracker in run.accelerator.trackers: tracker.finish()
     run.accelerator.trackers = []

@@ -33,13 +33,23 @@ def activation_bytes(config:ModelConfig,
     with FakeTensorMode() if fake else torch.enable_grad():
         model = AdaFocus(replace(config, weights='none', global_weights=None)).train()
         focus_frames = config.focus_frames or config.num_frames
-        frames = [torch.empty(batch, n, 3, config.frame_size, config.frame_size).uniform_() for n in ({config.num_frames: 0, focus_frames: 0})]
+        frames = [
+            torch.empty(batch, n, 3, config.frame_size, config.frame_size).uniform_()
+            for n in ({config.num_frames: 0, focus_frames: 0})
+        ]
         own = {x.untyped_storage()._cdata for x in (*model.parameters(), *model.buffers())}
         def keep(x):
             kept[x.untyped_storage()._cdata] = x.untyped_storage()
             return x
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x), torch.autocast('cpu', dtype or torch.bfloat16, enabled=dtype is not None):
-            outputs = model(frames[0], frames[1] if len(frames) > 1 else None, random_positions=torch.empty(batch, focus_frames, 2).uniform_())
+        with (
+            torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x),
+            torch.autocast('cpu', dtype or torch.bfloat16, enabled=dtype is not None),
+        ):
+            outputs = model(
+                frames[0],
+                frames[1] if len(frames) > 1 else None,
+                random_positions=torch.empty(batch, focus_frames, 2).uniform_(),
+            )
             outputs = adafocus_loss(outputs, torch.zeros(batch, dtype=torch.long))
         return sum(storage.nbytes() for at, storage in kept.items() if at not in own)
 
@@ -47,7 +57,13 @@ def training_bytes(config:Config, processes:int=1, precision:str='no')->dict[str
     "Memory for weights, for gradients and momentum, and for activations."
     with torch.device('meta'): model = AdaFocus(replace(config.model, weights='none', global_weights=None))
     weights = sum(x.numel()*x.element_size() for x in (*model.parameters(), *model.buffers()))
-    return dict(weights=weights, gradients=2*weights, activations=activation_bytes(config.model, config.train.batch_size//processes//config.train.accumulate, precision))
+    return dict(
+        weights=weights,
+        gradients=2 * weights,
+        activations=activation_bytes(
+            config.model, config.train.batch_size // processes // config.train.accumulate, precision
+        ),
+    )
 
 # %% ../../nbs/4_trainer/06_plan.ipynb #5975fe9a
 def parameter_counts(config:ModelConfig)->dict[str,int]:
@@ -62,16 +78,33 @@ def describe_plan(config:Config,         # as `fit_to_data` gives it
     "What training would do."
     t, m, n, precision = config.train, config.model, accelerator.num_processes, accelerator.mixed_precision
     counts, costs, bytes_ = parameter_counts(m), count(m), training_bytes(config, n, precision)
-    steps, workers = len(data.train)//t.batch_size, default_workers() if config.data.workers is None else config.data.workers
-    share = f'{t.batch_size//n//t.accumulate} videos' + (f' at a time, {t.accumulate} times' if t.accumulate > 1 else '')
+    steps, workers = (
+        len(data.train) // t.batch_size,
+        default_workers() if config.data.workers is None else config.data.workers,
+    )
+    share = f'{t.batch_size // n // t.accumulate} videos' + (
+        f' at a time, {t.accumulate} times' if t.accumulate > 1 else ''
+    )
     total, gone = sum(bytes_.values())*MARGIN, len(data.missing) + len(data.bad)
-    free = torch.cuda.get_device_properties(accelerator.device).total_memory if accelerator.device.type == 'cuda' else None
-    return [f'model      {m.global_encoder} at {m.global_size or m.frame_size} and {m.local_encoder} at {m.patch_size}, {m.num_frames} frames, {m.num_classes} classes',
-            f'parameters {sum(counts.values())/1e6:.3g} million: ' + ', '.join(f'{name} {x/1e6:.3g}' for name, x in counts.items() if x),
-            f'costs      {costs.total():.2f} GFLOPs a video',
-            f'data       {len(data.train)} videos to train on, {len(data.val)} to evaluate on' + (f', {gone} missing or unreadable' if gone else ''),
-            f'steps      {steps} an epoch, {steps*t.epochs} in {t.epochs} epochs; a batch of {t.batch_size}, {share} for each of {n} process{"es" if n > 1 else ""}',
-            f'device     {accelerator.device.type}, precision {precision}; {workers} loading process{"es" if workers != 1 else ""} each',
-            f'memory     about {total/1e9:.3g} GB a process: weights {bytes_["weights"]/1e9:.3g}, gradients and momentum {bytes_["gradients"]/1e9:.3g}, activations {bytes_["activations"]/1e9:.3g}, '
-            f'and a quarter more' + (f'; the device has {free/1e9:.1f} GB' + (', which is too little: a larger --accumulate needs less' if total > free else '') if free else ''),
-            f'checkpoint {2*bytes_["weights"]/1e9:.3g} GB, half as much again while it is written; {config.keep} and the best are kept']
+    free = (
+        torch.cuda.get_device_properties(accelerator.device).total_memory if accelerator.device.type == 'cuda' else None
+    )
+    return [
+        f'model      {m.global_encoder} at {m.global_size or m.frame_size} and {m.local_encoder} at {m.patch_size}, {m.num_frames} frames, {m.num_classes} classes',
+        f'parameters {sum(counts.values()) / 1e6:.3g} million: '
+        + ', '.join(f'{name} {x / 1e6:.3g}' for name, x in counts.items() if x),
+        f'costs      {costs.total():.2f} GFLOPs a video',
+        f'data       {len(data.train)} videos to train on, {len(data.val)} to evaluate on'
+        + (f', {gone} missing or unreadable' if gone else ''),
+        f'steps      {steps} an epoch, {steps * t.epochs} in {t.epochs} epochs; a batch of {t.batch_size}, {share} for each of {n} process{"es" if n > 1 else ""}',
+        f'device     {accelerator.device.type}, precision {precision}; {workers} loading process{"es" if workers != 1 else ""} each',
+        f'memory     about {total / 1e9:.3g} GB a process: weights {bytes_["weights"] / 1e9:.3g}, gradients and momentum {bytes_["gradients"] / 1e9:.3g}, activations {bytes_["activations"] / 1e9:.3g}, '
+        f'and a quarter more'
+        + (
+            f'; the device has {free / 1e9:.1f} GB'
+            + (', which is too little: a larger --accumulate needs less' if total > free else '')
+            if free
+            else ''
+        ),
+        f'checkpoint {2 * bytes_["weights"] / 1e9:.3g} GB, half as much again while it is written; {config.keep} and the best are kept',
+    ]

@@ -32,7 +32,9 @@ def parameter_groups(model:AdaFocus, t:TrainConfig)->list[dict]: # for torch.opt
     "The model's parameters by component (appendix B.2)."
     factors = dict(local_encoder=1., local_head=1., global_encoder=t.lr_global, global_head=t.lr_global,
                    policy=t.lr_policy, classifier=t.lr_classifier)
-    return [dict(params=list(part.parameters()), name=name, factor=factors[name]) for name, part in model.named_children()]
+    return [
+        dict(params=list(part.parameters()), name=name, factor=factors[name]) for name, part in model.named_children()
+    ]
 
 def cosine(step:int, steps:int)->float:
     "1 at the first step, falling to 0 along half a cosine."
@@ -44,7 +46,11 @@ _BATCH_NORMS = nn.modules.batchnorm._BatchNorm
 def freeze_batch_norms(model:AdaFocus, which:str)->list[nn.Module]: # none, partial, or all; those that are frozen
     "Take batch norms out of training. To be done before `prepare`; and they are to be put into evaluation mode after each `model.train()`."
     each = lambda part: [m for m in part.modules() if isinstance(m, _BATCH_NORMS)]
-    found = dict(none=[], partial=[m for part in (model.global_encoder, model.local_encoder) for m in each(part)[1:]], all=each(model))[which]
+    found = dict(
+        none=[],
+        partial=[m for part in (model.global_encoder, model.local_encoder) for m in each(part)[1:]],
+        all=each(model),
+    )[which]
     for p in (p for m in found for p in m.parameters()): p.requires_grad_(False)
     return found
 
@@ -62,7 +68,8 @@ class BadVideos:
                                    f'({self.allowed:g}); the last: {list(self.reasons.values())[-1]}')
 
 # %% ../../nbs/4_trainer/01_steps.ipynb #2cef0f31
-class LossNotFinite(RuntimeError): "A loss or gradient became infinite or not a number; the weights are as before that step."
+class LossNotFinite(RuntimeError):
+    "A loss or gradient became infinite or not a number; the weights are as before that step."
 
 def _number(*seed): return int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> 1)
 
@@ -76,7 +83,15 @@ class _StepParts:
                  frozen:Iterable[nn.Module]=(),      # batch norms
                  name=str,                           # what a video is called, by its number
                 ):
-        self.model, self.optimizer, self.accelerator, self.config, self.steps, self.frozen, self.name = model, optimizer, accelerator, config, steps, list(frozen), name
+        self.model, self.optimizer, self.accelerator, self.config, self.steps, self.frozen, self.name = (
+            model,
+            optimizer,
+            accelerator,
+            config,
+            steps,
+            list(frozen),
+            name,
+        )
         self.watch, self.in_a_row = Stopwatch(accelerator.device), 0
         self._buffers = list(model.buffers())
         self._kept = [b.clone() for b in self._buffers]
@@ -91,7 +106,11 @@ class _StepParts:
         self.watch.begin()
         with nullcontext() if last else self.accelerator.no_sync(self.model):
             outputs = self.model(*model_inputs(batch, c.model.frame_size), random_positions=batch['random_positions'])
-            loss, terms = adafocus_loss(outputs, batch['label'], c.model.auxiliary_supervision) if c.train.stage == 'end_to_end' else stage_loss(outputs, batch['label'])
+            loss, terms = (
+                adafocus_loss(outputs, batch['label'], c.model.auxiliary_supervision)
+                if c.train.stage == 'end_to_end'
+                else stage_loss(outputs, batch['label'])
+            )
             self.watch.lap('forward')
             self.accelerator.backward(loss/c.train.accumulate)
         self.watch.lap('backward')
@@ -102,7 +121,11 @@ class _StepParts:
     def _gradient_finite(self):
         "A tensor; clips on the way. With fp16, which scales gradients, GradScaler sees to it."
         params = [p for group in self.optimizer.param_groups for p in group['params'] if p.grad is not None]
-        norm = self.accelerator.clip_grad_norm_(params, self.config.train.clip_norm) if self.config.train.clip_norm else None
+        norm = (
+            self.accelerator.clip_grad_norm_(params, self.config.train.clip_norm)
+            if self.config.train.clip_norm
+            else None
+        )
         if self.accelerator.scaler: return torch.tensor(True, device=self.accelerator.device)
         return (torch.nn.utils.get_total_norm([p.grad for p in params]) if norm is None else norm).isfinite()
 
@@ -118,7 +141,8 @@ class TrainStep(_StepParts):
                 )->tuple[dict[str,float]|None, list[bool]]: # means over the batch: loss, its terms, accuracy; None: left out. And whether any process has each wish
         "One step, by all processes. Raises LossNotFinite."
         t, means, seen, done = self.config.train, 0, [], False
-        for group in self.optimizer.param_groups: group['lr'] = t.lr*group['factor']*cosine(epoch*self.steps + step, t.epochs*self.steps)
+        for group in self.optimizer.param_groups:
+            group['lr'] = t.lr * group['factor'] * cosine(epoch * self.steps + step, t.epochs * self.steps)
         for kept, b in zip(self._kept, self._buffers): kept.copy_(b)
         try:
             for part in range(t.accumulate):
@@ -127,7 +151,9 @@ class TrainStep(_StepParts):
                 self.watch.waited(time.perf_counter() - begin)
                 if bad: bad.note(batch['failures'])
                 seen.append(batch['number'])
-                torch.manual_seed(_number(self.config.seed, epoch, step, part, self.accelerator.process_index))    # of dropout; only now, since a loader draws when it begins
+                torch.manual_seed(
+                    _number(self.config.seed, epoch, step, part, self.accelerator.process_index)
+                )  # of dropout; only now, since a loader draws when it begins
                 names, values = self._part(batch, last=part == t.accumulate - 1)
                 means = means + values/t.accumulate
             *found, wrong = self._all_reduce(means, self._gradient_finite(), requests())
@@ -145,7 +171,13 @@ class TrainStep(_StepParts):
     def _all_reduce(self, means, gradient_finite, requests):
         "Means over all processes, how many have each wish, and how many have seen something that is not finite; as numbers."
         wrong = ~(means.isfinite().all() & gradient_finite)
-        config_for_results = torch.cat([means/self.accelerator.num_processes, torch.tensor([float(w) for w in requests], dtype=means.dtype, device=means.device), wrong[None].to(means.dtype)])
+        config_for_results = torch.cat(
+            [
+                means / self.accelerator.num_processes,
+                torch.tensor([float(w) for w in requests], dtype=means.dtype, device=means.device),
+                wrong[None].to(means.dtype),
+            ]
+        )
         return self.accelerator.reduce(config_for_results, 'sum').tolist()
 
     def _raise_non_finite(self, loss, epoch, step, seen):
@@ -154,5 +186,7 @@ class TrainStep(_StepParts):
         which = f'the batch was {", ".join(seen)}'
         if t.non_finite == 'stop' or self.in_a_row >= MAX_SKIPPED:
             times = f', the {MAX_SKIPPED}th time in a row' if t.non_finite == 'skip' else ''
-            raise LossNotFinite(f'{what}{times}; the weights are as before it; a smaller --lr or a --clip-norm may help; {which}')
+            raise LossNotFinite(
+                f'{what}{times}; the weights are as before it; a smaller --lr or a --clip-norm may help; {which}'
+            )
         if self.accelerator.is_main_process: tqdm.write(f'left out a step: {what}; {which}', file=sys.stderr)

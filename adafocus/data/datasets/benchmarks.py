@@ -39,17 +39,36 @@ class ActivityNet(DatasetReader):
         files = files_named(self.root, {'.json'})
         path = one_of(files, ('1-3', '1.3', 'activity', 'anet', ''), self.root, 'annotation file')
         content = read_json(path)
-        _expect(isinstance(content, dict) and isinstance(content.get('database'), dict), path, 'must be an object with a `database`', content)
+        _expect(
+            isinstance(content, dict) and isinstance(content.get('database'), dict),
+            path,
+            'must be an object with a `database`',
+            content,
+        )
         found = []
         for name, video in content['database'].items():
             where = f'{path}, video {name[:40]}'
-            _expect(isinstance(video, dict) and isinstance(video.get('annotations'), list), where, 'must have a list of `annotations`', video)
+            _expect(
+                isinstance(video, dict) and isinstance(video.get('annotations'), list),
+                where,
+                'must have a list of `annotations`',
+                video,
+            )
             split = split_name(video.get('subset'), f'{where}, subset')
-            for x in video['annotations']: _expect(isinstance(x, dict) and isinstance(x.get('label'), str) and x['label'], where, 'an annotation must have a `label`', x)
+            for x in video['annotations']:
+                _expect(
+                    isinstance(x, dict) and isinstance(x.get('label'), str) and x['label'],
+                    where,
+                    'an annotation must have a `label`',
+                    x,
+                )
             labels = tuple(dict.fromkeys(x['label'] for x in video['annotations']))
             if labels and split in ('train', 'val'): found.append((name, labels, split, where))
         there = locate(self.root, [stem for name, *_ in found for stem in (f'v_{name}', name)])
-        return [Entry(there.get(f'v_{name}') or there.get(name), labels, split, f'v_{name}', where) for name, labels, split, where in found]
+        return [
+            Entry(there.get(f'v_{name}') or there.get(name), labels, split, f'v_{name}', where)
+            for name, labels, split, where in found
+        ]
 
 # %% ../../../nbs/2_data/06_datasets/03_benchmarks.ipynb #d4740f5c
 class Kinetics(DatasetReader):
@@ -59,20 +78,29 @@ class Kinetics(DatasetReader):
     def entries(self)->list[Entry]:
         columns = dict(label=True, youtube_id=True, time_start=True, time_end=True, split=False)
         tables = [p for p in files_named(self.root, {'.csv'}) if 'youtube_id' in _first_line_of(p)]
-        if not tables: raise ValueError(f'{self.root} holds no CSV with a column youtube_id; there must be the publisher\'s, with {", ".join(columns)}')
+        if not tables:
+            raise ValueError(
+                f'{self.root} holds no CSV with a column youtube_id; there must be the publisher\'s, with {", ".join(columns)}'
+            )
         found, wanted = [], self.wanted()
         for path in tables:
             in_name = next((word for word in ('train', 'val', 'test') if word in path.stem.lower()), None)
             for where, row in _labelled_rows(path, columns):
                 if wanted is not None and row['label'] not in wanted: continue
                 for name in ('time_start', 'time_end'):
-                    if not re.fullmatch(r'\d{1,6}(\.\d+)?', row[name]): raise ValueError(f'{where}: {name} is {row[name][:60]!r}; it must be seconds from 0 to 999999')
+                    if not re.fullmatch(r'\d{1,6}(\.\d+)?', row[name]):
+                        raise ValueError(f'{where}: {name} is {row[name][:60]!r}; it must be seconds from 0 to 999999')
                 stem = f'{row["youtube_id"]}_{int(float(row["time_start"])):06d}_{int(float(row["time_end"])):06d}'
                 found.append((stem, row['label'], split_name(row.get('split'), where) or in_name, where))
-        if not found: raise ValueError(f'{self.root}: no video of its tables has one of the {len(wanted or ())} classes')
+        if not found:
+            raise ValueError(f'{self.root}: no video of its tables has one of the {len(wanted or ())} classes')
         there = locate(self.root, [stem for stem, *_ in found])
         has_val = any(split == 'val' for *_, split, _ in found)
-        return [Entry(there.get(stem), (label,), split, stem, where) for stem, label, split, where in found if split != 'test' or not has_val]
+        return [
+            Entry(there.get(stem), (label,), split, stem, where)
+            for stem, label, split, where in found
+            if split != 'test' or not has_val
+        ]
 
 def _first_line_of(path):
     with path.open('rb') as f: return f.readline(10_000).decode('utf-8', 'replace').lower()
@@ -88,7 +116,12 @@ register_dataset('kinetics')(Kinetics)
 class MiniKinetics(Kinetics):
     "Mini-Kinetics: the CSV files of Kinetics and a list of the classes; or lists of `path frames label`."
     def wanted(self):
-        path = one_of(files_named(self.root, {'.txt', '.csv', '.list'}), ('class', 'categor', 'label'), self.root, 'list of the classes of Mini-Kinetics')
+        path = one_of(
+            files_named(self.root, {'.txt', '.csv', '.list'}),
+            ('class', 'categor', 'label'),
+            self.root,
+            'list of the classes of Mini-Kinetics',
+        )
         return set(class_names(path))
 
     def entries(self):
@@ -96,7 +129,8 @@ class MiniKinetics(Kinetics):
         self.lists = Lists(self.root)
         return self.lists.entries()
 
-    def classes(self, entries): return self.lists.classes(entries) if hasattr(self, 'lists') else super().classes(entries)
+    def classes(self, entries):
+        return self.lists.classes(entries) if hasattr(self, 'lists') else super().classes(entries)
 
 # %% ../../../nbs/2_data/06_datasets/03_benchmarks.ipynb #d5afddb8
 class _ByNumber(DatasetReader):
@@ -108,10 +142,14 @@ class _ByNumber(DatasetReader):
         self.names = sorted(class_names(one_of(files, ('labels',), self.root, 'file of labels')))
         known, found = set(self.names), []
         for split, word in (('train', 'train'), ('val', 'validation')):
-            for where, line in text_lines(one_of(files, (word,), self.root, f'list of videos to {"train" if split == "train" else "evaluate"} on')):
+            for where, line in text_lines(
+                one_of(files, (word,), self.root, f'list of videos to {"train" if split == "train" else "evaluate"} on')
+            ):
                 name, _, label = line.partition(';')
                 if not re.fullmatch(r'\w{1,60}', name) or label not in known:
-                    raise ValueError(f'{where}: is {line[:80]!r}; it must be id;label with one of the {len(known)} labels')
+                    raise ValueError(
+                        f'{where}: is {line[:80]!r}; it must be id;label with one of the {len(known)} labels'
+                    )
                 found.append((name, label, split, where))
         there = locate(self.root, [name for name, *_ in found])
         return [Entry(there.get(name), (label,), split, name, where) for name, label, split, where in found]
@@ -136,15 +174,29 @@ class SomethingV2(DatasetReader):
         files = files_named(self.root, {'.json'})
         path = one_of(files, ('labels',), self.root, 'file of labels')
         numbers = read_json(path)
-        _expect(isinstance(numbers, dict) and numbers and all(re.fullmatch(r'\d{1,9}', str(x)) for x in numbers.values()), path, 'must give a number for each label', numbers)
+        _expect(
+            isinstance(numbers, dict) and numbers and all(re.fullmatch(r'\d{1,9}', str(x)) for x in numbers.values()),
+            path,
+            'must give a number for each label',
+            numbers,
+        )
         self.names, found = sorted(numbers, key=lambda name: int(numbers[name])), []
         for split, word in (('train', 'train'), ('val', 'validation')):
-            path = one_of(files, (word,), self.root, f'list of videos to {"train" if split == "train" else "evaluate"} on')
+            path = one_of(
+                files, (word,), self.root, f'list of videos to {"train" if split == "train" else "evaluate"} on'
+            )
             videos = read_json(path)
             _expect(isinstance(videos, list), path, 'must be a list of videos', videos)
             for k, x in enumerate(videos):
                 where = f'{path}, entry {k + 1}'
-                _expect(isinstance(x, dict) and isinstance(x.get('template'), str) and re.fullmatch(r'\w{1,60}', str(x.get('id'))), where, 'must have `id` and `template`', x)
+                _expect(
+                    isinstance(x, dict)
+                    and isinstance(x.get('template'), str)
+                    and re.fullmatch(r'\w{1,60}', str(x.get('id'))),
+                    where,
+                    'must have `id` and `template`',
+                    x,
+                )
                 label = x['template'].replace('[', '').replace(']', '')
                 _expect(label in numbers, where, f'the template must be one of the {len(numbers)} labels', label)
                 found.append((str(x['id']), label, split, where))

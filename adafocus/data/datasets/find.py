@@ -31,25 +31,36 @@ def videos_below(folder:Path, seen:frozenset=frozenset())->Iterator[Path]:
 def holds_frames(folder:Path)->bool:
     "Is this a folder of frames?"
     with os.scandir(folder) as items:
-        return any(os.path.splitext(i.name)[1].lower() in IMAGE_SUFFIXES and re.search(r'\d\.\w+$', i.name) for i, _ in zip(items, range(20)))
+        return any(
+            os.path.splitext(i.name)[1].lower() in IMAGE_SUFFIXES and re.search(r'\d\.\w+$', i.name)
+            for i, _ in zip(items, range(20))
+        )
 
 # %% ../../../nbs/2_data/06_datasets/01_find.ipynb #ca754a49
 def find_videos(names:Iterable[str])->Iterator[Path]:
     "The videos that names on a command line stand for; names that stand for none are passed on, to fail by name."
     for name in names:
-        if name == '-': yield from (line and Path(line) for line in _lines(sys.stdin))
+        if name == '-':
+            yield from (line and Path(line) for line in _lines(sys.stdin))
         elif any(c in name for c in '*?[') and not Path(name).exists():
             found = sorted(glob(name, recursive=True))
             yield from find_videos(found) if found else [Path(name)]
-        elif Path(name).is_dir() and not holds_frames(Path(name)): yield from list(videos_below(Path(name))) or [Path(name)]
-        else: yield Path(name)
+        elif Path(name).is_dir() and not holds_frames(Path(name)):
+            yield from list(videos_below(Path(name))) or [Path(name)]
+        else:
+            yield Path(name)
 
 def _lines(stream): # that are not empty; None while there is none yet
-    try: source = stream.fileno()
-    except (OSError, AttributeError): yield from filter(None, (line.strip('\r\n') for line in stream)); return    # no file: all of it is there
+    try:
+        source = stream.fileno()
+    except (OSError, AttributeError):
+        yield from filter(None, (line.strip('\r\n') for line in stream))
+        return  # no file: all of it is there
     rest = b''
     while True:
-        if not select.select([source], [], [], 0)[0]: yield None; continue
+        if not select.select([source], [], [], 0)[0]:
+            yield None
+            continue
         if not (more := os.read(source, 1 << 16)): break
         *lines, rest = (rest + more).split(b'\n')
         yield from filter(None, (os.fsdecode(line.strip(b'\r')) for line in lines))

@@ -30,16 +30,32 @@ class ClassFolders(DatasetReader):
     "One folder for each class; or train/ and val/ (valid/, validation/, test/) that hold such."
     def entries(self)->Iterator[Entry]:
         if not self.root.is_dir():
-            raise ValueError(f'{self.root} is not a folder; the data must be a folder with one folder of videos for each class, or one of {", ".join(sorted(DATASETS))} given as NAME:FOLDER')
-        val = next((self.root/name for name in ('val', 'valid', 'validation', 'test') if (self.root/name).is_dir()), None)
-        parts = dict(train=self.root/'train', val=val) if (self.root/'train').is_dir() and val else {None: self.root/'train' if (self.root/'train').is_dir() else self.root}
-        found = [Entry(path, (f.name,), split, str(path)) for split, part in parts.items()
-                 for f in sorted(part.iterdir()) if f.is_dir() and not f.name.startswith('.') for path in videos_below(f, frozenset([(part.stat().st_dev, part.stat().st_ino)]))]
+            raise ValueError(
+                f'{self.root} is not a folder; the data must be a folder with one folder of videos for each class, or one of {", ".join(sorted(DATASETS))} given as NAME:FOLDER'
+            )
+        val = next(
+            (self.root / name for name in ('val', 'valid', 'validation', 'test') if (self.root / name).is_dir()), None
+        )
+        parts = (
+            dict(train=self.root / 'train', val=val)
+            if (self.root / 'train').is_dir() and val
+            else {None: self.root / 'train' if (self.root / 'train').is_dir() else self.root}
+        )
+        found = [
+            Entry(path, (f.name,), split, str(path))
+            for split, part in parts.items()
+            for f in sorted(part.iterdir())
+            if f.is_dir() and not f.name.startswith('.')
+            for path in videos_below(f, frozenset([(part.stat().st_dev, part.stat().st_ino)]))
+        ]
         classes = {e.labels[0] for e in found if e.split in (None, 'train')}
         if len(classes) < 2:
-            raise ValueError(f'{parts.get("train", parts.get(None))} has videos in {len(classes)} folder{"s" if len(classes) != 1 else ""}; there must be two or more, a class each '
-                             f'(files that end in {", ".join(sorted(VIDEO_SUFFIXES))}, or folders of frames); for other layouts, NAME:FOLDER with one of {", ".join(sorted(DATASETS))}')
-        if unknown := sorted({e.labels[0] for e in found} - classes): raise ValueError(f'{val} has classes that {self.root}/train lacks: {", ".join(unknown)}')
+            raise ValueError(
+                f'{parts.get("train", parts.get(None))} has videos in {len(classes)} folder{"s" if len(classes) != 1 else ""}; there must be two or more, a class each '
+                f'(files that end in {", ".join(sorted(VIDEO_SUFFIXES))}, or folders of frames); for other layouts, NAME:FOLDER with one of {", ".join(sorted(DATASETS))}'
+            )
+        if unknown := sorted({e.labels[0] for e in found} - classes):
+            raise ValueError(f'{val} has classes that {self.root}/train lacks: {", ".join(unknown)}')
         return found
 
 # %% ../../../nbs/2_data/06_datasets/02_lists.ipynb #6d257045
@@ -51,17 +67,25 @@ class Table(DatasetReader):
             raise ValueError(f'{self.root} is not a file that ends in .csv or .jsonl; a table must be one')
         rows = list(read_table(self.root, dict(path=True, label=True, split=False)))
         for where, row in rows:
-            if not isinstance(row['path'], str): raise ValueError(f'{where}: path is {row["path"]!r:.60}; it must be text')
+            if not isinstance(row['path'], str):
+                raise ValueError(f'{where}: path is {row["path"]!r:.60}; it must be text')
         paths = paths_in(self.root.parent, [row['path'] for _, row in rows])
         for path, (where, row) in zip(paths, rows):
-            if path and path.is_dir() and not holds_frames(path): raise ValueError(f'{where}: path is {row["path"]!r:.60}, a folder without frames; it must be a video, or a folder of numbered images')
+            if path and path.is_dir() and not holds_frames(path):
+                raise ValueError(
+                    f'{where}: path is {row["path"]!r:.60}, a folder without frames; it must be a video, or a folder of numbered images'
+                )
         return [Entry(path, _label_names(row['label'], where), split_name(row.get('split'), where), row['path'], where)
                 for path, (where, row) in zip(paths, rows)]
 
 def _label_names(label, where):
     labels = label if isinstance(label, list) else [label]
     for x in labels:
-        if isinstance(x, bool) or not isinstance(x, (str, int)) or x == '': raise ValueError(f'{where}: label is {label!r:.60}; it must be a name or a number' + (', or a list of such' if where.rsplit(':', 1)[0].endswith('l') else ''))
+        if isinstance(x, bool) or not isinstance(x, (str, int)) or x == '':
+            raise ValueError(
+                f'{where}: label is {label!r:.60}; it must be a name or a number'
+                + (', or a list of such' if where.rsplit(':', 1)[0].endswith('l') else '')
+            )
     if not labels: raise ValueError(f'{where}: has no label; it must have at least one')
     return tuple(str(x) for x in labels)
 
@@ -70,7 +94,12 @@ def files_named(root:Path, suffixes:set[str])->list[Path]:
     "Files in a folder, and in the folders in it that are named as annotations are."
     places = [root, *(root/name for name in ('annotations', 'labels', 'lists', 'splits') if (root/name).is_dir())]
     if not root.is_dir(): raise ValueError(f'{root} is not a folder; it must be the one that holds the dataset')
-    return sorted(p for place in places for p in place.iterdir() if p.suffix.lower() in suffixes and not p.name.startswith('.') and p.is_file())
+    return sorted(
+        p
+        for place in places
+        for p in place.iterdir()
+        if p.suffix.lower() in suffixes and not p.name.startswith('.') and p.is_file()
+    )
 
 def one_of(files:list[Path], words:tuple[str,...], root:Path, what:str)->Path:
     "The file whose name holds one of the words, the first word first. Raises ValueError where there is none, or more than one."
@@ -86,7 +115,8 @@ def class_names(path:Path)->list[str]:
     "The lines of a file that names classes, without numbers in front if all have them, in order."
     lines = [line for _, line in text_lines(path)]
     parts = [re.fullmatch(r'(\d+)[\s,;:]+(.+)', line) for line in lines]
-    if lines and all(parts) and [int(p[1]) for p in parts] in ([*range(len(lines))], [*range(1, len(lines) + 1)]): lines = [p[2] for p in parts]
+    if lines and all(parts) and [int(p[1]) for p in parts] in ([*range(len(lines))], [*range(1, len(lines) + 1)]):
+        lines = [p[2] for p in parts]
     if twice := next((name for name in lines if lines.count(name) > 1), None) if len(lines) < 10_000 else None:
         raise ValueError(f'{path}: names {twice!r} twice; a class must have a name of its own')
     return lines
@@ -99,17 +129,26 @@ class Lists(DatasetReader):
         files = files_named(self.root, {'.txt', '.csv', '.lst', '.list'})
         lists = [p for p in files if not any(word in p.stem.lower() for word in _CLASS_WORDS)]
         names = [p for p in files if p not in lists]
-        if len(names) > 1: raise ValueError(f'{self.root} holds {", ".join(p.name for p in names)}; there may be one file with the names of the classes')
+        if len(names) > 1:
+            raise ValueError(
+                f'{self.root} holds {", ".join(p.name for p in names)}; there may be one file with the names of the classes'
+            )
         self.names = class_names(names[0]) if names else []
         found = []
         for split, words in (('train', ('train',)), ('val', ('val', 'test'))):
-            path = one_of(lists, words, self.root, f'list of videos to {"train" if split == "train" else "evaluate"} on')
+            path = one_of(
+                lists, words, self.root, f'list of videos to {"train" if split == "train" else "evaluate"} on'
+            )
             found += [(*_list_line(line, where), split, where) for where, line in text_lines(path)]
         paths = _paths_somewhere(self.root, [name for name, _, _, _ in found])
-        return [Entry(path, tuple(self.label(x, where) for x in labels), split, name, where) for path, (name, labels, split, where) in zip(paths, found)]
+        return [
+            Entry(path, tuple(self.label(x, where) for x in labels), split, name, where)
+            for path, (name, labels, split, where) in zip(paths, found)
+        ]
 
     def label(self, number:int, where:str)->str:
-        if number >= (len(self.names) or MAX_CLASSES): raise ValueError(f'{where}: label is {number}; it may be 0 to {(len(self.names) or MAX_CLASSES) - 1}')
+        if number >= (len(self.names) or MAX_CLASSES):
+            raise ValueError(f'{where}: label is {number}; it may be 0 to {(len(self.names) or MAX_CLASSES) - 1}')
         return self.names[number] if self.names else str(number)
 
     def classes(self, entries:list[Entry])->list[str]:
@@ -121,12 +160,17 @@ def _list_line(line, where):
     "A path, and labels that are numbers."
     try: cells = next(csv.reader([line], skipinitialspace=True))
     except (csv.Error, StopIteration): cells = []
-    if len(cells) >= 3 and all(re.fullmatch(r'-?\d{1,9}', c.strip()) for c in cells[1:] if c.strip()) and cells[1].strip():
+    if (
+        len(cells) >= 3
+        and all(re.fullmatch(r'-?\d{1,9}', c.strip()) for c in cells[1:] if c.strip())
+        and cells[1].strip()
+    ):
         path, labels = cells[0].strip(), [int(c) for c in cells[2:] if c.strip()]
     elif match := re.fullmatch(r'(.*\S)\s+\d{1,9}\s+(-?\d{1,9})', line): path, labels = match[1], [int(match[2])]
     else: raise ValueError(f'{where}: is {line[:80]!r}; a line must be "path frames label" or "path,frames,label[,label...]", with numbers for frames and labels')
     labels = [x for x in labels if x >= 0]
-    if not labels or not path: raise ValueError(f'{where}: is {line[:80]!r}; it must have a path and at least one label that is not -1')
+    if not labels or not path:
+        raise ValueError(f'{where}: is {line[:80]!r}; it must have a path and at least one label that is not -1')
     return path, labels
 
 def _paths_somewhere(root, names):

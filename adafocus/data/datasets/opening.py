@@ -30,12 +30,21 @@ class Needle(DatasetReader):
     "A dataset written by adafocus.data.needle, with the true boxes. It has a split of its own."
     def read(self, val_share:float=.2, seed:int=0)->VideoData:
         root = self.root
-        if not needle.is_dataset(root): raise ValueError(f'{root} is not a needle dataset; python -m adafocus.data.needle {root} writes one')
+        if not needle.is_dataset(root):
+            raise ValueError(f'{root} is not a needle dataset; python -m adafocus.data.needle {root} writes one')
         lines = [json.loads(line) for line in (root/'annotations.jsonl').open()]
         classes = sorted({line['label'] for line in lines})
         videos = dict(train=[], val=[])
         for x in lines:
-            videos[x['split']].append(Video(root/x['path'], (classes.index(x['label']),), None, np.array(x['boxes'], np.float32), np.array(x['visible'])))
+            videos[x['split']].append(
+                Video(
+                    root / x['path'],
+                    (classes.index(x['label']),),
+                    None,
+                    np.array(x['boxes'], np.float32),
+                    np.array(x['visible']),
+                )
+            )
         return VideoData(classes, **videos)
 
 # %% ../../../nbs/2_data/06_datasets/04_opening.ipynb #8fa4aed0
@@ -47,7 +56,8 @@ def open_dataset(name:str,          # one of DATASETS
                 )->VideoData:
     "Read a dataset. Raises ValueError for what cannot be understood, or is not there."
     if name == 'wds': return open_shards(str(root), manifest)
-    if name not in DATASETS: raise ValueError(f'there is no kind of data {name!r}; it may be {", ".join(sorted(DATASETS))}')
+    if name not in DATASETS:
+        raise ValueError(f'there is no kind of data {name!r}; it may be {", ".join(sorted(DATASETS))}')
     root = Path(root)
     try: data = DATASETS[name](root).read(val_share, seed)
     except OSError as e: raise ValueError(f'{root}: {e.filename or ""} cannot be read ({e.strerror})') from None
@@ -61,8 +71,14 @@ def kind_of_data(spec:str # a folder, a .csv or .jsonl, NAME:ROOT with one of DA
     if name == 'wds' and root: return name, root
     if not root or Path(spec).exists():
         path = Path(spec)
-        return 'needle' if needle.is_dataset(path) else 'table' if path.suffix.lower() in ('.csv', '.jsonl') else 'folder', path
-    if name not in DATASETS: raise ValueError(f'data is {spec!r}, but there is no kind of data {name!r}; it may be {", ".join(sorted(DATASETS))}, wds, or a folder, or a .csv or .jsonl')
+        return 'needle' if needle.is_dataset(path) else 'table' if path.suffix.lower() in (
+            '.csv',
+            '.jsonl',
+        ) else 'folder', path
+    if name not in DATASETS:
+        raise ValueError(
+            f'data is {spec!r}, but there is no kind of data {name!r}; it may be {", ".join(sorted(DATASETS))}, wds, or a folder, or a .csv or .jsonl'
+        )
     return name, Path(root)
 
 def open_data(spec:str, val_share:float=.2, seed:int=0, manifest:str|Path|None=None)->VideoData: # as for kind_of_data and open_dataset
@@ -72,8 +88,21 @@ def open_data(spec:str, val_share:float=.2, seed:int=0, manifest:str|Path|None=N
 def missing_videos(data:VideoData, shown:int=10)->list[str]: # lines to print; none where all is there
     "What the dataset names and is not there, or is known to be unreadable."
     lines, total = [], len(data.train) + len(data.val) + len(data.missing) + len(data.bad)
-    for names, what in ((data.missing, 'are not there'), ([f'{path}: {why}' if path not in why else why for path, why in data.bad.items()], 'cannot be read, as a check found')):
-        if names: lines += [f'{len(names)} of {total} videos {what} and are left out:', *(f'  {name}' for name in names[:shown]),
-                            *([f'  ... and {len(names) - shown} more'] if len(names) > shown else [])]
-    if data.unchecked: lines.append(f'{data.unchecked} videos are newer than the check of this data, or were not in it; python -m adafocus.check looks at them')
+    for names, what in (
+        (data.missing, 'are not there'),
+        (
+            [f'{path}: {why}' if path not in why else why for path, why in data.bad.items()],
+            'cannot be read, as a check found',
+        ),
+    ):
+        if names:
+            lines += [
+                f'{len(names)} of {total} videos {what} and are left out:',
+                *(f'  {name}' for name in names[:shown]),
+                *([f'  ... and {len(names) - shown} more'] if len(names) > shown else []),
+            ]
+    if data.unchecked:
+        lines.append(
+            f'{data.unchecked} videos are newer than the check of this data, or were not in it; python -m adafocus.check looks at them'
+        )
     return lines

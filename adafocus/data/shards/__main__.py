@@ -31,25 +31,35 @@ def main(data:Annotated[str, tyro.conf.Positional], out:Annotated[Path, tyro.con
     """
     from adafocus.data.datasets.opening.opening import missing_videos, kind_of_data, open_data
     try:
-        if shard_mb < 1 or workers < 1 or shards is not None and shards < 1: raise ValueError('shard_mb, shards and workers must be at least 1')
+        if shard_mb < 1 or workers < 1 or shards is not None and shards < 1:
+            raise ValueError('shard_mb, shards and workers must be at least 1')
         if data.startswith('wds:'):
             index, bad = index_shards(data[4:], workers)
             if (out/'shards.json').exists(): raise ValueError(f'{out/"shards.json"} exists; choose another folder')
-            out.mkdir(parents=True, exist_ok=True); _save_index(index, out/'shards.json')
+            out.mkdir(parents=True, exist_ok=True)
+            _save_index(index, out/'shards.json')
             what = f"--data '{data}' --manifest {out/'shards.json'}"
         else:
             found = open_data(data, val_share, seed, manifest)
             for line in missing_videos(found): print(line, file=sys.stderr)
             root = kind_of_data(data)[1]
-            index, bad = write_shards(found, out, root if root.is_dir() else root.parent, shard_mb, shards, seed, workers)
+            index, bad = write_shards(
+                found, out, root if root.is_dir() else root.parent, shard_mb, shards, seed, workers
+            )
             count = sum(s['split'] == 'train' for s in index['shards'])
             what = f"--data 'wds:{out}/train-{{000000..{count - 1:06d}}}.tar'"
     except ValueError as e:
-        print(f'adafocus.data.shards: {e}', file=sys.stderr); raise SystemExit(2)
+        print(f'adafocus.data.shards: {e}', file=sys.stderr)
+        raise SystemExit(2)
     except OSError as e:
-        print(f'adafocus.data.shards: {e.filename or out} could not be written or read ({e.strerror or e}); the same command goes on', file=sys.stderr); raise SystemExit(1)
+        print(
+            f'adafocus.data.shards: {e.filename or out} could not be written or read ({e.strerror or e}); the same command goes on',
+            file=sys.stderr,
+        )
+        raise SystemExit(1)
     except KeyboardInterrupt:
-        print('adafocus.data.shards: stopped; the same command goes on', file=sys.stderr); raise SystemExit(130)
+        print('adafocus.data.shards: stopped; the same command goes on', file=sys.stderr)
+        raise SystemExit(130)
     for why in bad[:20]: print(f'left out: {why}', file=sys.stderr)
     if len(bad) > 20: print(f'... and {len(bad) - 20} more', file=sys.stderr)
     print(f'{sum(s["videos"] for s in index["shards"])} videos in {len(index["shards"])} shards; to train: {what}')

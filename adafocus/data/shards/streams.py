@@ -38,7 +38,8 @@ def deal(shards:list[Shard],
         same = by_size[size]
         for k in draw.permutation(len(same)) if draw is not None else range(len(same)):
             stream = min(range(streams), key=lambda n: (had[n], n))
-            places[stream].append(same[k]); had[stream] += size
+            places[stream].append(same[k])
+            had[stream] += size
     return places if draw is None else [[place[k] for k in draw.permutation(len(place))] for place in places]
 
 # %% ../../../nbs/2_data/11_shards/01_streams.ipynb #8831ada6
@@ -53,7 +54,10 @@ def epoch_batches(videos:list[list[int]],  # for each process and stream
     "How many batches an epoch has on each process."
     workers = len(videos[0])
     if training: return min(v//batch_size*workers + w for process in videos for w, v in enumerate(process))
-    return max(((-(-v//batch_size) - 1)*workers + w + 1 for process in videos for w, v in enumerate(process) if v), default=0)
+    return max(
+        ((-(-v // batch_size) - 1) * workers + w + 1 for process in videos for w, v in enumerate(process) if v),
+        default=0,
+    )
 
 # %% ../../../nbs/2_data/11_shards/01_streams.ipynb #03656f4e
 POOL = 64            # encoded videos to draw from
@@ -84,11 +88,16 @@ class _ShardReader(_SampleMaker):
             try:
                 for count, s in enumerate(read_again(shard.url, tell)):
                     if count < shard.videos: yield shard.first + count, s
-                if count + 1 != shard.videos: tell(f'{shard.url} has {count + 1} samples; its index says {shard.videos}')
+                if count + 1 != shard.videos:
+                    tell(f'{shard.url} has {count + 1} samples; its index says {shard.videos}')
             except OSError as e:
                 lost.add(shard)
                 failures.append((shard.url, f'{e}; {shard.videos - count - 1} of its videos are lost'))
-        drawn = _shuffled(counted(), np.random.default_rng([self.config.seed, epoch, 2, shard.first])) if self.training else counted()
+        drawn = (
+            _shuffled(counted(), np.random.default_rng([self.config.seed, epoch, 2, shard.first]))
+            if self.training
+            else counted()
+        )
         for k, found in enumerate(drawn):
             if k >= skip: yield found
 
@@ -98,11 +107,18 @@ class _ShardReader(_SampleMaker):
         path = folder/f'{number}{s.suffix}'
         try:
             if s.problem: raise VideoError(f'{where}: {s.problem}')
-            if unknown := [name for name in s.labels if name not in self.numbers]: raise VideoError(f'{where}: its label {unknown[0]!r} is not in the index')
+            if unknown := [name for name in s.labels if name not in self.numbers]:
+                raise VideoError(f'{where}: its label {unknown[0]!r} is not in the index')
             path.write_bytes(s.video)
-            video = Video(path, tuple(dict.fromkeys(self.numbers[name] for name in s.labels))[:self.most_labels], s.frames)
+            video = Video(
+                path, tuple(dict.fromkeys(self.numbers[name] for name in s.labels))[: self.most_labels], s.frames
+            )
             frames, at = sampled_frames(video, lambda length: self._pick(length, rng), c)
-            view = training_view(frames.shape[1:3], rng, c.flip) if self.training and c.augment else evaluation_view(frames.shape[1:3], c.resize, c.frame_size)
+            view = (
+                training_view(frames.shape[1:3], rng, c.flip)
+                if self.training and c.augment
+                else evaluation_view(frames.shape[1:3], c.resize, c.frame_size)
+            )
             return self._fields(video, number, frames, view, at, rng)
         except VideoError as e:
             failures.append((where, str(e).replace(str(path), where)))
@@ -121,15 +137,30 @@ class ShardStreams(_ShardReader, IterableDataset):
                  rank:int=0, processes:int=1,
                 ):
         super().__init__(config, training, videos.most_labels)
-        self.videos, self.batch_size, self.workers, self.rank, self.processes = videos, batch_size, max(1, workers), rank, processes
+        self.videos, self.batch_size, self.workers, self.rank, self.processes = (
+            videos,
+            batch_size,
+            max(1, workers),
+            rank,
+            processes,
+        )
         self.numbers = {name: k for k, name in enumerate(videos.classes)}
         streams, there = self.workers*processes, len(videos.shards)
         if training and there < streams:
-            raise ValueError(f'there are {there} shards to train on, for {processes} processes with {self.workers} loading processes each, which need {streams}; fewer --workers, or smaller shards, would do')
+            raise ValueError(
+                f'there are {there} shards to train on, for {processes} processes with {self.workers} loading processes each, which need {streams}; fewer --workers, or smaller shards, would do'
+            )
         counts = [sum(s.videos for s in stream) for stream in deal(videos.shards, streams)]
-        self.length = epoch_batches([counts[r*self.workers:(r + 1)*self.workers] for r in range(processes)], batch_size, training)
-        if training and not self.length: raise ValueError(f'no stream has enough videos for a batch of {batch_size}; fewer --workers, or smaller batches, would do')
-        self._at = torch.zeros(2, dtype=torch.int64).share_memory_()                       # epoch and first batch, for processes that live on
+        self.length = epoch_batches(
+            [counts[r * self.workers : (r + 1) * self.workers] for r in range(processes)], batch_size, training
+        )
+        if training and not self.length:
+            raise ValueError(
+                f'no stream has enough videos for a batch of {batch_size}; fewer --workers, or smaller batches, would do'
+            )
+        self._at = torch.zeros(
+            2, dtype=torch.int64
+        ).share_memory_()  # epoch and first batch, for processes that live on
 
     def __len__(self): return self.length
     def set_epoch(self, epoch:int, start:int=0)->None:
@@ -142,7 +173,10 @@ class ShardStreams(_ShardReader, IterableDataset):
         draw = np.random.default_rng([self.config.seed, epoch, 1]) if self.training else None
         shards = deal(self.videos.shards, self.workers*self.processes, draw)[self.rank*self.workers + stream]
         if not info and self.workers > 1: raise RuntimeError('these streams are for loading processes')
-        todo, done = batches_of(stream, self.workers, start, self.length), len(batches_of(stream, self.workers, 0, start))*self.batch_size
+        todo, done = (
+            batches_of(stream, self.workers, start, self.length),
+            len(batches_of(stream, self.workers, 0, start)) * self.batch_size,
+        )
         with _Folder() as folder:
             samples = self._samples(shards, epoch, done, folder)
             for _ in todo: yield collate([next(samples) for _ in range(self.batch_size)])
@@ -153,19 +187,36 @@ class ShardStreams(_ShardReader, IterableDataset):
         for turn in itertools.count():
             given = 0
             for shard in shards:
-                if skip >= shard.videos: skip -= shard.videos; continue
+                if skip >= shard.videos:
+                    skip -= shard.videos
+                    continue
                 if shard in lost: continue
                 for number, s in self._drawn(shard, epoch, failures, skip, lost):
                     sample = self._made(shard, number, s, epoch, folder, failures)
-                    if sample is not None: given += 1; yield dict(sample, failures=failures[:]); failures.clear()
+                    if sample is not None:
+                        given += 1
+                        yield dict(sample, failures=failures[:])
+                        failures.clear()
                 skip = 0
-            while not self.training: yield dict(self._empty(Video(Path('.'), (0,)), 0), failures=failures[:]); failures.clear()
-            if turn and not given: raise VideoError(f'none of the videos in {", ".join(s.url for s in shards)} could be read' + (f'; the last: {failures[-1][1]}' if failures else ''))
+            while not self.training:
+                yield dict(self._empty(Video(Path('.'), (0,)), 0), failures=failures[:])
+                failures.clear()
+            if turn and not given:
+                raise VideoError(
+                    f'none of the videos in {", ".join(s.url for s in shards)} could be read'
+                    + (f'; the last: {failures[-1][1]}' if failures else '')
+                )
 
 # %% ../../../nbs/2_data/11_shards/01_streams.ipynb #5df605d5
 def build_shard_loader(videos:ShardList, config:SampleConfig, training:bool, batch_size:int, workers:int=0, rank:int=0, processes:int=1)->DataLoader: # as of ShardStreams
     "Batches of videos from shards. ValueError where there are too few shards, or the decoder cannot be used."
     check_decoder(config.decoder)
     if workers: end_children_at_exit()
-    return DataLoader(ShardStreams(videos, config, training, batch_size, workers, rank, processes), None, num_workers=workers, persistent_workers=workers > 0,
-                      worker_init_fn=serve_parent, pin_memory=torch.cuda.is_available())
+    return DataLoader(
+        ShardStreams(videos, config, training, batch_size, workers, rank, processes),
+        None,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        worker_init_fn=serve_parent,
+        pin_memory=torch.cuda.is_available(),
+    )

@@ -40,9 +40,18 @@ def _write_shard(path, videos, data, root):
     with open(partial, 'wb') as f:
         with wds.TarWriter(f, user='', group='', mtime=0, encoder=False) as tar:
             for k, v in enumerate(videos):
-                note = dict(label=[data.classes[n] for n in v.labels], path=os.path.relpath(v.path, root), frames=v.frames)
-                tar.write({'__key__': f'{k:06d}', v.path.suffix[1:].lower(): v.path.read_bytes(), 'json': json.dumps(note, ensure_ascii=True).encode()})
-        f.flush(); os.fsync(f.fileno())
+                note = dict(
+                    label=[data.classes[n] for n in v.labels], path=os.path.relpath(v.path, root), frames=v.frames
+                )
+                tar.write(
+                    {
+                        '__key__': f'{k:06d}',
+                        v.path.suffix[1:].lower(): v.path.read_bytes(),
+                        'json': json.dumps(note, ensure_ascii=True).encode(),
+                    }
+                )
+        f.flush()
+        os.fsync(f.fileno())
     os.replace(partial, path)
 
 # %% ../../../nbs/2_data/11_shards/02_writing.ipynb #3ad6b0aa
@@ -60,14 +69,28 @@ def write_shards(data:VideoData,
     out.mkdir(parents=True, exist_ok=True)
     def usable(video):
         try:
-            if video.path.is_dir(): raise VideoError(f'{video.path}: a folder of frames does not go into a shard; make it a video first')
+            if video.path.is_dir():
+                raise VideoError(f'{video.path}: a folder of frames does not go into a shard; make it a video first')
             sniff(video.path)
         except VideoError as e: bad.append(str(e)); return False
         return True
-    data = VideoData(data.classes, [v for v in data.train if usable(v)], [v for v in data.val if usable(v)], data.multi_label, data.mirror)
+    data = VideoData(
+        data.classes,
+        [v for v in data.train if usable(v)],
+        [v for v in data.val if usable(v)],
+        data.multi_label,
+        data.mirror,
+    )
     plan = _plan(data, shard_mb, shards, seed)
-    known = {name: [[str(v.path), *v.labels, *fingerprint(v.path).values()] for v in videos] for name, videos in plan.items()}
-    if (out/'.plan.json').exists() and json.loads((out/'.plan.json').read_text()) != known or not (out/'.plan.json').exists() and any(out.iterdir()):
+    known = {
+        name: [[str(v.path), *v.labels, *fingerprint(v.path).values()] for v in videos] for name, videos in plan.items()
+    }
+    if (
+        (out / '.plan.json').exists()
+        and json.loads((out / '.plan.json').read_text()) != known
+        or not (out / '.plan.json').exists()
+        and any(out.iterdir())
+    ):
         raise ValueError(f'{out} holds something else, or shards of other videos; choose another folder')
     (out/'.plan.json').write_text(json.dumps(known))
     todo = [name for name in plan if not (out/name).exists()]
@@ -79,14 +102,24 @@ def write_shards(data:VideoData,
             pool.shutdown(cancel_futures=True)
             for left in out.glob('.*.partial'): left.unlink()
             raise
-    index = dict(format=1, classes=data.classes, multi_label=data.multi_label, mirror=data.mirror, most_labels=max(len(v.labels) for part in plan.values() for v in part),
-                 shards=[dict(name=name, split=name.split('-')[0], videos=len(videos), bytes=(out/name).stat().st_size) for name, videos in plan.items()])
+    index = dict(
+        format=1,
+        classes=data.classes,
+        multi_label=data.multi_label,
+        mirror=data.mirror,
+        most_labels=max(len(v.labels) for part in plan.values() for v in part),
+        shards=[
+            dict(name=name, split=name.split('-')[0], videos=len(videos), bytes=(out / name).stat().st_size)
+            for name, videos in plan.items()
+        ],
+    )
     _save_index(index, out/'shards.json')
     return index, bad
 
 def _save_index(index, path):
     partial = path.with_name(f'.{path.name}.partial')
-    partial.write_text(json.dumps(index, indent=1)); os.replace(partial, path)
+    partial.write_text(json.dumps(index, indent=1))
+    os.replace(partial, path)
 
 # %% ../../../nbs/2_data/11_shards/02_writing.ipynb #4f2a138c
 def index_shards(spec:str, workers:int=4, progress:bool=True)->tuple[dict, list[str]]: # an index, and what is wrong in the shards
@@ -97,17 +130,30 @@ def index_shards(spec:str, workers:int=4, progress:bool=True)->tuple[dict, list[
         for s in read_again(url, wrong.append):
             count += 1
             if s.problem: wrong.append(f'{url}, {s.key}: {s.problem}')
-            labels.update(s.labels); splits.add(s.split); most = max(most, len(s.labels))
+            labels.update(s.labels)
+            splits.add(s.split)
+            most = max(most, len(s.labels))
         name = url.rpartition('/')[2]
         split = next(iter(splits - {None}), None) or ('val' if re.search('val|test', name.lower()) else 'train')
-        if len(splits - {None}) > 1: raise ValueError(f'{url} holds videos to train on and to evaluate on; a shard may hold one kind')
+        if len(splits - {None}) > 1:
+            raise ValueError(f'{url} holds videos to train on and to evaluate on; a shard may hold one kind')
         return dict(name=name, split='val' if split == 'test' else split, videos=count), labels, most
     try:
-        with ThreadPoolExecutor(workers) as pool: found = list(tqdm(pool.map(one, urls), 'shards', len(urls), unit='shard', disable=not progress))
+        with ThreadPoolExecutor(workers) as pool:
+            found = list(tqdm(pool.map(one, urls), 'shards', len(urls), unit='shard', disable=not progress))
     except OSError as e: raise ValueError(str(e)) from None
     names = set().union(*(labels for _, labels, _ in found))
-    classes = sorted(names, key=lambda name: (int(name), name)) if all(re.fullmatch(r'\d{1,18}', n) for n in names) else sorted(names)
+    classes = (
+        sorted(names, key=lambda name: (int(name), name))
+        if all(re.fullmatch(r'\d{1,18}', n) for n in names)
+        else sorted(names)
+    )
     most = max(most for *_, most in found)
     for split in ('train', 'val'):
-        if not any(s['split'] == split and s['videos'] for s, *_ in found): raise ValueError(f'wds:{spec} holds no video with the split {split}; a sample says it in its json, or a shard in its name')
-    return dict(format=1, classes=classes, multi_label=most > 1, mirror=True, most_labels=most, shards=[s for s, *_ in found]), wrong
+        if not any(s['split'] == split and s['videos'] for s, *_ in found):
+            raise ValueError(
+                f'wds:{spec} holds no video with the split {split}; a sample says it in its json, or a shard in its name'
+            )
+    return dict(
+        format=1, classes=classes, multi_label=most > 1, mirror=True, most_labels=most, shards=[s for s, *_ in found]
+    ), wrong

@@ -53,9 +53,12 @@ def sniff(path:str|Path)->str: # FFmpeg's name of the container
     if head[:4] == b'FLV\x01': return 'flv'
     if head[:6] in (b'GIF87a', b'GIF89a'): return 'gif'
     if head[:4] == b'\0\0\1\xba': return 'mpeg'
-    if any(head[at:at + 1] == head[at + step:at + step + 1] == b'G' for at, step in ((0, 188), (4, 192))): return 'mpegts'
+    if any(head[at : at + 1] == head[at + step : at + step + 1] == b'G' for at, step in ((0, 188), (4, 192))):
+        return 'mpegts'
     what = 'a playlist' if head[:7] == b'#EXTM3U' or head[:8] == b'ffconcat' else 'something else'
-    raise VideoError(f'{path}: not a video but {what}, by its first bytes; it may be mp4 or mov, mkv or webm, avi, flv, gif, mpg or ts')
+    raise VideoError(
+        f'{path}: not a video but {what}, by its first bytes; it may be mp4 or mov, mkv or webm, avi, flv, gif, mpg or ts'
+    )
 
 # %% ../../../nbs/2_data/04_video/01_files.ipynb #a726a1e8
 MAX_PIXELS = 7680*4320     # in a frame
@@ -75,17 +78,22 @@ class VideoInfo:
 def check_pixels(path:str|Path, height:int, width:int)->None:
     "Raise VideoError for a frame that is too large."
     if height*width > MAX_PIXELS:
-        raise VideoError(f'{path}: its frames are {width} x {height}; at most {MAX_PIXELS/1e6:.1f} million pixels (8K) are read')
+        raise VideoError(
+            f'{path}: its frames are {width} x {height}; at most {MAX_PIXELS / 1e6:.1f} million pixels (8K) are read'
+        )
 
 def open_container(path:str|Path)->tuple: # the kind of container, the open container, its video stream
     "Open a video with PyAV. Raises VideoError."
     import av
     kind = sniff(path)
-    try: container = av.open(str(path), format=kind)
-    except (av.FFmpegError, ValueError, MemoryError) as e: raise VideoError(f'{path}: not a video that can be opened ({first_line(e)})') from None
+    try:
+        container = av.open(str(path), format=kind)
+    except (av.FFmpegError, ValueError, MemoryError) as e:
+        raise VideoError(f'{path}: not a video that can be opened ({first_line(e)})') from None
     if not container.streams.video:
         sound = bool(container.streams.audio)
-        container.close(); raise VideoError(f'{path}: there is no video in it' + (', only sound' if sound else ''))
+        container.close()
+        raise VideoError(f'{path}: there is no video in it' + (', only sound' if sound else ''))
     return kind, container, container.streams.video[0]
 
 def probe(path:str|Path)->VideoInfo:
@@ -93,10 +101,19 @@ def probe(path:str|Path)->VideoInfo:
     kind, container, stream = open_container(path)
     with container:
         codec = stream.codec_context
-        if not codec or not codec.width or not codec.height: raise VideoError(f'{path}: the header does not say how large its frames are')
+        if not codec or not codec.width or not codec.height:
+            raise VideoError(f'{path}: the header does not say how large its frames are')
         check_pixels(path, codec.height, codec.width)
         length = stream.duration*stream.time_base if stream.duration else (container.duration or 0)/1e6
-        return VideoInfo(kind, codec.name, max(0, stream.frames), codec.height, codec.width, float(stream.average_rate or 0), max(0., float(length)))
+        return VideoInfo(
+            kind,
+            codec.name,
+            max(0, stream.frames),
+            codec.height,
+            codec.width,
+            float(stream.average_rate or 0),
+            max(0.0, float(length)),
+        )
 
 def first_line(error:Exception)->str:
     "What an error says, in a line."
@@ -124,20 +141,26 @@ def read_packets(path:str|Path)->Packets:
         leading, key, shown, keys = False, None, [], []
         try:
             for packet in container.demux(stream):
-                if packet.size and packet.is_discard: hidden += 1
+                if packet.size and packet.is_discard:
+                    hidden += 1
                 elif packet.size:
-                    if packet.is_keyframe: key = packet.pts if count + hidden else None             # what follows the first one cannot lead it
-                    elif key is not None and packet.pts is not None: leading = leading or packet.pts < key
+                    if packet.is_keyframe:
+                        key = packet.pts if count + hidden else None  # what follows the first one cannot lead it
+                    elif key is not None and packet.pts is not None:
+                        leading = leading or packet.pts < key
                     count += 1
                     shown.append(packet.pts)
-                    if packet.is_keyframe: keys.append(packet.pts)
+                    if packet.is_keyframe:
+                        keys.append(packet.pts)
                     empty += looks and not _has_picture(bytes(packet), width, name)
         except av.FFmpegError as e: raise VideoError(f'{path}: cannot be read to its end ({first_line(e)})') from None
         numbers = {pts: n for n, pts in enumerate(sorted(shown))} if None not in shown else {}
         return Packets(count, hidden, empty, leading, tuple(sorted({0, *(numbers[pts] for pts in keys if numbers)})))
 
 _SLICES = dict(h264={1, 2, 5}, hevc={*range(32)})
-_KNOWN = dict(h264={*range(1, 16), 19, 20, 21, *range(24, 32)}, hevc={*range(41), *range(48, 64)})    # defined by the standards, or left to others, as Dolby Vision's
+_KNOWN = dict(
+    h264={*range(1, 16), 19, 20, 21, *range(24, 32)}, hevc={*range(41), *range(48, 64)}
+)  # defined by the standards, or left to others, as Dolby Vision's
 
 def _has_picture(packet, width, codec):
     "Is a packet a list of units of known kinds, some of them slices?"
@@ -146,7 +169,8 @@ def _has_picture(packet, width, codec):
         first, length = packet[at + width], int.from_bytes(packet[at:at + width], 'big')
         kind = first & 31 if codec == 'h264' else first >> 1
         if first > 127 or kind not in _KNOWN[codec]: return False
-        if codec == 'h264' and kind == 12 and length > 1 and packet[at + width + 1] != 255: return False    # filling that is none
+        if codec == 'h264' and kind == 12 and length > 1 and packet[at + width + 1] != 255:
+            return False  # filling that is none
         slices += kind in _SLICES[codec]
         at += width + length
     return at == len(packet) and slices > 0
@@ -181,8 +205,12 @@ def _has_matrix(path):
             size = int.from_bytes(head[:4], 'big')
             if head[4:] == b'moov': break
             if size == 1: size, head = int.from_bytes(f.read(8), 'big'), head + bytes(8)
-            if size < len(head): return True                                               # to the end, or nonsense: look
+            if size < len(head):
+                return True  # to the end, or nonsense: look
             f.seek(size - len(head), os.SEEK_CUR)
         moov = f.read(min(size, 1 << 26) if size > 1 else 1 << 26) if head[4:] == b'moov' else b''
     plain = b'\0\1' + bytes(14) + b'\0\1' + bytes(14) + b'@'                              # 1 0 0, 0 1 0, 0 0 1
-    return any(moov[at.start() + (40 if moov[at.start() + 4] == 0 else 52) + 4:][:33] != plain for at in re.finditer(b'tkhd', moov))
+    return any(
+        moov[at.start() + (40 if moov[at.start() + 4] == 0 else 52) + 4 :][:33] != plain
+        for at in re.finditer(b'tkhd', moov)
+    )

@@ -30,16 +30,19 @@ from ...system.processes import keep_memory, serve_parent
 class DecoderDied(VideoError):
     "A file on which the decoder hangs or dies: to try again would cost as much again."
 
-_COMPLAINTS = re.compile(rb'concealing|error while decoding|decode_slice_header error|no frame!|Invalid NAL unit|[Cc]orrupt|missing picture')
+_COMPLAINTS = re.compile(
+    rb'concealing|error while decoding|decode_slice_header error|no frame!|Invalid NAL unit|[Cc]orrupt|missing picture'
+)
 
 class _Server:
     "Answers requests about one video at a time."
-    def __init__(self, memory:int, log:int, limit_mb:int): self.memory, self.log, self.limit_mb, self.reader, self.shared = memory, log, limit_mb, None, None
+    def __init__(self, memory:int, log:int, limit_mb:int):
+        self.memory, self.log, self.limit_mb, self.reader, self.shared = memory, log, limit_mb, None, None
 
     def open(self, path, decoder, shorter_side, frames):
         self.close()
         if decoder == 'torchcodec': self.import_torchcodec()
-        self.known = frames is not None                        # a check has seen every frame that will be used; decord decodes beyond them
+        self.known = frames is not None  # a check has seen every frame that will be used; decord decodes beyond them
         self.reader = open_video(path, decoder, shorter_side, frames)
         self.complain(path)
         return dict(frames=len(self.reader), size=self.reader.size, info=vars(self.reader.info))
@@ -74,7 +77,9 @@ class _Server:
         os.ftruncate(self.log, 0)
         if self.known: return
         if wrong := next((line for line in said.splitlines() if _COMPLAINTS.search(line)), None):
-            raise VideoError(f'{path}: its frames are damaged ({wrong.decode(errors="replace").split("] ")[-1].strip()[:200]})')
+            raise VideoError(
+                f'{path}: its frames are damaged ({wrong.decode(errors="replace").split("] ")[-1].strip()[:200]})'
+            )
 
 # %% ../../../nbs/2_data/04_video/03_guard.ipynb #71445bc0
 def _decode_all(path, tell):
@@ -106,18 +111,31 @@ def _serve(requests, answers, memory, log, limit_mb):
     serve_parent()
     server, said = _Server(memory, log, limit_mb), time.monotonic()
     import av, decord
-    keep_memory(); _limit_memory(limit_mb)
-    def answer(found): answers.write(json.dumps(found) + '\n'); answers.flush()
+    keep_memory()
+    _limit_memory(limit_mb)
+    def answer(found):
+        answers.write(json.dumps(found) + '\n')
+        answers.flush()
     def tell(frames):
         nonlocal said
-        if time.monotonic() - said > .5: answer(dict(frames=frames)); said = time.monotonic()
+        if time.monotonic() - said > 0.5:
+            answer(dict(frames=frames))
+            said = time.monotonic()
     answer(dict(ready=True))
     for line in requests:
         folder, what, args = json.loads(line)
-        os.chdir(folder)                                                                   # paths are relative to where the one that asks is
-        try: answer(dict(done=_decode_all(*args, tell) if what == 'decode_all' else getattr(server, what)(*args)))
-        except (VideoError, IndexError, ValueError) as e: answer(dict(error=str(e), kind=type(e).__name__))
-        except MemoryError: answer(dict(error=f'{args[0] if what == "open" else server.reader.path}: needs more memory than the {limit_mb} MB that decoding may take', kind='VideoError'))
+        os.chdir(folder)  # paths are relative to where the one that asks is
+        try:
+            answer(dict(done=_decode_all(*args, tell) if what == 'decode_all' else getattr(server, what)(*args)))
+        except (VideoError, IndexError, ValueError) as e:
+            answer(dict(error=str(e), kind=type(e).__name__))
+        except MemoryError:
+            answer(
+                dict(
+                    error=f'{args[0] if what == "open" else server.reader.path}: needs more memory than the {limit_mb} MB that decoding may take',
+                    kind='VideoError',
+                )
+            )
 
 # %% ../../../nbs/2_data/04_video/03_guard.ipynb #95c7d117
 class _Process:
@@ -136,8 +154,14 @@ class _Process:
         self._shared = None
         threads = {name: '1' for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS')}
         command = f'import sys; sys.path[:] = {sys.path!r}; from adafocus.data.video.guard import _main; _main({self._memory}, {self._log}, {self.limit_mb})'
-        self._process = subprocess.Popen([sys.executable, '-c', command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log,
-                                         pass_fds=(self._memory, self._log), env={**os.environ, **threads, 'CUDA_VISIBLE_DEVICES': ''})
+        self._process = subprocess.Popen(
+            [sys.executable, '-c', command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            pass_fds=(self._memory, self._log),
+            env={**os.environ, **threads, 'CUDA_VISIBLE_DEVICES': ''},
+        )
 
     def _line(self, timeout=None):
         "An answer; None where none comes in time, b'' where the process is gone."
@@ -150,7 +174,10 @@ class _Process:
 
     def _died(self, path):
         "The error for a process that is gone."
-        status, said = self._process.wait(), os.pread(self._log, 1 << 16, 0).decode(errors='replace').strip().splitlines()
+        status, said = (
+            self._process.wait(),
+            os.pread(self._log, 1 << 16, 0).decode(errors='replace').strip().splitlines(),
+        )
         how = signal.Signals(-status).name if status < 0 else f'status {status}'
         self.close()
         words = ' '.join(line.strip() for line in said[-2:])[-200:]
@@ -164,9 +191,12 @@ class _Process:
         "Kill the process, if there is one."
         if self._process is None: return
         if self._owner == os.getpid():
-            self._process.kill(); self._process.wait()
-        self._process.stdin.close(); self._process.stdout.close()
-        os.close(self._memory); os.close(self._log)
+            self._process.kill()
+            self._process.wait()
+        self._process.stdin.close()
+        self._process.stdout.close()
+        os.close(self._memory)
+        os.close(self._log)
         self._process = None
 
     def __del__(self):
@@ -198,18 +228,26 @@ class DecodeProcess(_Process):
         if not self._alive():
             self._start()
             if not self._line(120.):
-                self.kill(); raise self._died('decoding could not be started')
+                self.kill()
+                raise self._died('decoding could not be started')
         os.ftruncate(self._log, 0)
-        try: self._process.stdin.write(json.dumps((os.getcwd(), what, args)).encode() + b'\n'); self._process.stdin.flush()
-        except BrokenPipeError: raise self._died(path) from None
+        try:
+            self._process.stdin.write(json.dumps((os.getcwd(), what, args)).encode() + b'\n')
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise self._died(path) from None
         while True:
             if not (line := self._line()):
                 if line is None:
-                    self.close(); raise DecoderDied(f'{path}: nothing was decoded for {self.timeout:g} seconds; decoding was stopped')
+                    self.close()
+                    raise DecoderDied(f'{path}: nothing was decoded for {self.timeout:g} seconds; decoding was stopped')
                 raise self._died(path)
             found = json.loads(line)
             if 'done' in found: return found['done']
-            if 'error' in found: raise {'IndexError': IndexError, 'ValueError': ValueError}.get(found['kind'], VideoError)(found['error'])
+            if 'error' in found:
+                raise {'IndexError': IndexError, 'ValueError': ValueError}.get(found['kind'], VideoError)(
+                    found['error']
+                )
 
     def frames(self, shape:tuple[int,...], out:np.ndarray|None=None)->np.ndarray: # uint8, a copy
         "What the last `read` left in the shared memory."
@@ -229,7 +267,9 @@ class GuardedReader:
     def __len__(self): return self._count
     def read(self, indices:np.ndarray|list[int], out:np.ndarray|None=None)->np.ndarray: # as of a VideoReader
         "Decode these frames. Raises VideoError where one cannot be decoded, IndexError for a number out of range."
-        return self._process.frames(self._process.ask('read', self.path, np.asarray(indices, np.int64).tolist())['shape'], out)
+        return self._process.frames(
+            self._process.ask('read', self.path, np.asarray(indices, np.int64).tolist())['shape'], out
+        )
 
     def starts(self, indices)->list[int]: # as of a VideoReader
         "The first frame that has to be decoded to get each of these."
@@ -240,7 +280,8 @@ class GuardedReader:
         self._process = None
     def __enter__(self): return self
     def __exit__(self, kind, *_):
-        if kind is None: self.close()                                                      # after an error the next `open` closes
+        if kind is None:
+            self.close()  # after an error the next `open` closes
         self._process = None
 
 _here = threading.local()

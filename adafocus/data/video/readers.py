@@ -51,7 +51,9 @@ class VideoReader:
                 ):
         self.path, (self.info, self._packets, turns) = Path(path), examine(path)
         turned = turns % 2
-        self.size = shown_size(*(self.info.height, self.info.width)[::-1 if turned else 1], shorter_side)   # height and width of what `read` gives
+        self.size = shown_size(
+            *(self.info.height, self.info.width)[:: -1 if turned else 1], shorter_side
+        )  # height and width of what `read` gives
         self._count = self._open(shorter_side is not None)
         if self._count < 1: raise VideoError(f'{path}: the video has no frames')
         if frames is not None: self._count = min(frames, self._count)
@@ -68,8 +70,12 @@ class VideoReader:
             wrong = indices.max() if indices.min() >= 0 else indices.min()
             raise IndexError(f'{self.path}: frame {wrong} is not in 0..{len(self) - 1}')
         if (size := len(indices)*3*math.prod(self.size)) > MAX_BYTES:
-            raise VideoError(f'{self.path}: {len(indices)} frames of {self.size[1]} x {self.size[0]} fill {size >> 20} MB; at most {MAX_BYTES >> 20} are read at once')
-        sorted_once, places = np.unique(indices, return_inverse=True)                          # a decoder asked to go back starts anew each time
+            raise VideoError(
+                f'{self.path}: {len(indices)} frames of {self.size[1]} x {self.size[0]} fill {size >> 20} MB; at most {MAX_BYTES >> 20} are read at once'
+            )
+        sorted_once, places = np.unique(
+            indices, return_inverse=True
+        )  # a decoder asked to go back starts anew each time
         if out is None: out = np.empty((len(indices), *self.size, 3), np.uint8)
         try:
             for k, frame in enumerate(self._read(sorted_once) if len(indices) else ()):
@@ -81,9 +87,14 @@ class VideoReader:
     def _check_count(self):
         "Raise VideoError where the file cannot hold the frames that it promises."
         advice = 'python -m adafocus.check finds how many truly decode, and lets them be used'
-        if self._packets.empty: raise VideoError(f'{self.path}: {self._packets.empty} of its {self._packets.count} frames hold no picture, or only part of one; {advice}')
+        if self._packets.empty:
+            raise VideoError(
+                f'{self.path}: {self._packets.empty} of its {self._packets.count} frames hold no picture, or only part of one; {advice}'
+            )
         if self.info.frames > (self._count + self._packets.hidden)*1.02 + 2:
-            raise VideoError(f'{self.path}: it declares {self.info.frames} frames, but {self._count} are there; {advice}')
+            raise VideoError(
+                f'{self.path}: it declares {self.info.frames} frames, but {self._count} are there; {advice}'
+            )
 
     seeks = False                                                        # can decoding begin at any key frame?
     def starts(self, indices)->list[int]: # of frame numbers in 0..len-1: one number each
@@ -92,7 +103,8 @@ class VideoReader:
         return [keys[bisect_right(keys, int(n)) - 1] for n in indices]
 
     def _open(self, resize:bool)->int: raise NotImplementedError
-    def _read(self, indices): raise NotImplementedError              # of numbers that are sorted, each once: the frames, one after the other
+    def _read(self, indices):              # of numbers that are sorted, each once: the frames, one after the other
+        raise NotImplementedError
     def close(self): pass
     def __enter__(self): return self
     def __exit__(self, *_): self.close()
@@ -104,9 +116,12 @@ class DecordReader(VideoReader):
     def _open(self, resize):
         import decord
         size = dict(height=self.size[0], width=self.size[1]) if resize else {}
-        try: self._reader = decord.VideoReader(str(self.path), ctx=decord.cpu(0), num_threads=1, **size)
-        except MemoryError: raise
-        except Exception as e: raise VideoError(f'{self.path}: not a video that decord can open ({first_line(e)})') from None
+        try:
+            self._reader = decord.VideoReader(str(self.path), ctx=decord.cpu(0), num_threads=1, **size)
+        except MemoryError:
+            raise
+        except Exception as e:
+            raise VideoError(f'{self.path}: not a video that decord can open ({first_line(e)})') from None
         return len(self._reader)
 
     def _read(self, indices): return self._reader.get_batch(indices).asnumpy()
@@ -118,12 +133,15 @@ def decoded_frames(path:str|Path)->Iterator: # of av.VideoFrame, in the order in
     import av
     _, container, stream = open_container(path)
     with container:
-        stream.thread_type, stream.codec_context.thread_count = 'NONE', 1                        # in slices, corrupt frames are not marked
+        stream.thread_type, stream.codec_context.thread_count = 'NONE', 1  # in slices, corrupt frames are not marked
         def all_of_them():
-            try: yield from container.decode(stream)
+            try:
+                yield from container.decode(stream)
             except (av.FFmpegError, MemoryError) as e:
-                try: yield from stream.codec_context.decode(None)                                # good frames that it still holds back
-                except av.FFmpegError: pass
+                try:
+                    yield from stream.codec_context.decode(None)  # good frames that it still holds back
+                except av.FFmpegError:
+                    pass
                 raise VideoError(f'{path}: its frames cannot be decoded ({first_line(e)})') from None
         for k, frame in enumerate(all_of_them()):
             check_pixels(f'{path}, frame {k}', frame.height, frame.width)
@@ -155,8 +173,10 @@ class TorchCodecReader(VideoReader):
     seeks = True
     def _open(self, resize):
         from torchcodec.decoders import VideoDecoder
-        try: self._reader = VideoDecoder(str(self.path), dimension_order='NCHW', num_ffmpeg_threads=1, seek_mode='exact')
-        except Exception as e: raise VideoError(f'{self.path}: not a video that torchcodec can open ({first_line(e)})') from None
+        try:
+            self._reader = VideoDecoder(str(self.path), dimension_order='NCHW', num_ffmpeg_threads=1, seek_mode='exact')
+        except Exception as e:
+            raise VideoError(f'{self.path}: not a video that torchcodec can open ({first_line(e)})') from None
         return len(self._reader)
 
     def _read(self, indices):
@@ -178,12 +198,21 @@ def frame_files(folder:str|Path)->list[str]: # names in the folder, in the order
     except OSError as e: raise VideoError(f'{folder}: cannot be read ({e.strerror})') from None
     series = {}
     for name in names:
-        if (found := _FRAME_NAME.fullmatch(name)) and found[3].lower() in IMAGE_SUFFIXES and not _NOT_FRAMES.search(found[1]):
+        if (
+            (found := _FRAME_NAME.fullmatch(name))
+            and found[3].lower() in IMAGE_SUFFIXES
+            and not _NOT_FRAMES.search(found[1])
+        ):
             series.setdefault((found[1], found[3].lower().replace('jpeg', 'jpg')), []).append((int(found[2]), name))
-    if not series: raise VideoError(f'{folder}: holds no frames; there must be images with a number at the end of their names, as img_00001.jpg')
+    if not series:
+        raise VideoError(
+            f'{folder}: holds no frames; there must be images with a number at the end of their names, as img_00001.jpg'
+        )
     sizes = Counter({key: len(found) for key, found in series.items()}).most_common(2)
     if len(sizes) == 2 and sizes[0][1] == sizes[1][1]:
-        raise VideoError(f'{folder}: holds two series of frames of the same length, {"{}N{}".format(*sizes[0][0])} and {"{}N{}".format(*sizes[1][0])}; there must be one')
+        raise VideoError(
+            f'{folder}: holds two series of frames of the same length, {"{}N{}".format(*sizes[0][0])} and {"{}N{}".format(*sizes[1][0])}; there must be one'
+        )
     return [name for _, name in sorted(series[sizes[0][0]])]
 
 # %% ../../../nbs/2_data/04_video/02_readers.ipynb #6fc3c99e
@@ -209,15 +238,21 @@ class FrameFolder(VideoReader):
         return height, width
 
     def _read(self, indices): return (self._image(int(n)) for n in indices)
-    def starts(self, indices): return [int(n) for n in indices]                            # every image stands for itself
+    def starts(self, indices):                            # every image stands for itself
+        return [int(n) for n in indices]
 
     def _image(self, n):
         with open(os.path.join(self.path, self.names[n]), 'rb') as f: data = f.read()
         if (size := self._image_size(n, data)) != self.size:
-            raise VideoError(f'{self.path/self.names[n]}: is {size[1]} x {size[0]}, the first frame {self.size[1]} x {self.size[0]}; they must be alike')
-        if data[:2] == b'\xff\xd8' and b'\xff\xd9' not in data[-1024:]: raise VideoError(f'{self.path/self.names[n]}: the image is cut off')
-        try: return _image_decoder()(data)
-        except (RuntimeError, OSError) as e: raise VideoError(f'{self.path/self.names[n]}: cannot be decoded ({first_line(e)})') from None
+            raise VideoError(
+                f'{self.path / self.names[n]}: is {size[1]} x {size[0]}, the first frame {self.size[1]} x {self.size[0]}; they must be alike'
+            )
+        if data[:2] == b'\xff\xd8' and b'\xff\xd9' not in data[-1024:]:
+            raise VideoError(f'{self.path / self.names[n]}: the image is cut off')
+        try:
+            return _image_decoder()(data)
+        except (RuntimeError, OSError) as e:
+            raise VideoError(f'{self.path / self.names[n]}: cannot be decoded ({first_line(e)})') from None
 
 # %% ../../../nbs/2_data/04_video/02_readers.ipynb #5626461e
 @lru_cache(1)
@@ -229,14 +264,17 @@ def _image_decoder():
         from PIL import Image
         return lambda data: np.asarray(Image.open(io.BytesIO(data)).convert('RGB'))
     warnings.filterwarnings('ignore', 'The image decoding and encoding', DeprecationWarning)
-    return lambda data: decode_image(torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.RGB).permute(1, 2, 0).numpy()
+    return lambda data: (
+        decode_image(torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.RGB).permute(1, 2, 0).numpy()
+    )
 
 def _jpeg_size(data):
     "Height and width by the frame header of a JPEG, without a look at anything else; None where that is not found at once."
     at = 2
     while data[:2] == b'\xff\xd8' and at + 9 < len(data) and data[at] == 255:
         kind, length = data[at + 1], int.from_bytes(data[at + 2:at + 4], 'big')
-        if 0xc0 <= kind <= 0xcf and kind not in (0xc4, 0xc8, 0xcc): return int.from_bytes(data[at + 5:at + 7], 'big'), int.from_bytes(data[at + 7:at + 9], 'big')
+        if 0xC0 <= kind <= 0xCF and kind not in (0xC4, 0xC8, 0xCC):
+            return int.from_bytes(data[at + 5 : at + 7], 'big'), int.from_bytes(data[at + 7 : at + 9], 'big')
         at += 2 + length
 
 # %% ../../../nbs/2_data/04_video/02_readers.ipynb #00aa2f47
@@ -244,11 +282,16 @@ def check_decoder(name:str)->None:
     "Raise ValueError for a decoder that is not known, or cannot be used here."
     if name not in DECODERS: raise ValueError(f'decoder is {name!r}; it may be {", ".join(DECODERS)}')
     if name == 'torchcodec':
-        try: import torchcodec.decoders
+        try:
+            import torchcodec.decoders
         except (ImportError, OSError, RuntimeError) as e:
-            raise ValueError(f'decoder is torchcodec, which cannot be used here ({first_line(e)}); it may be decord or pyav') from None
+            raise ValueError(
+                f'decoder is torchcodec, which cannot be used here ({first_line(e)}); it may be decord or pyav'
+            ) from None
 
-DECODERS: dict[str, Callable[..., VideoReader]] = dict(decord=DecordReader, pyav=PyAVReader, torchcodec=TorchCodecReader)
+DECODERS: dict[str, Callable[..., VideoReader]] = dict(
+    decord=DecordReader, pyav=PyAVReader, torchcodec=TorchCodecReader
+)
 
 def _row_misread(width): # by decord, which takes the bytes of a row over its width for the number of colours; rows are padded to 32 pixels
     row = 96*math.ceil(width/32)
@@ -263,6 +306,12 @@ def open_video(path:str|Path,              # a video file, or a folder of frames
     check_decoder(decoder)
     if Path(path).is_dir(): return FrameFolder(path, shorter_side, frames)
     info, packets, turns = examine(path)
-    unsure = turns or packets.leading or packets.hidden or (frames is not None and frames < info.frames) or _row_misread(shown_size(info.height, info.width, shorter_side)[1])
+    unsure = (
+        turns
+        or packets.leading
+        or packets.hidden
+        or (frames is not None and frames < info.frames)
+        or _row_misread(shown_size(info.height, info.width, shorter_side)[1])
+    )
     if info.container in ('mpegts', 'mpeg') or (decoder == 'decord' and unsure): decoder = 'pyav'
     return DECODERS[decoder](path, shorter_side, frames)

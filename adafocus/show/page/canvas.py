@@ -58,9 +58,26 @@ export default {render};
 '''
 
 # %% ../../../nbs/6_show/08_page/05_canvas.ipynb #b45d4ef0
-_STYLES = json.dumps({name: dict(colour=s['color'], line=s['linestyle'], marker=s['marker']) for name, s in POLICY_STYLES.items()})
+_STYLES = json.dumps(
+    {name: dict(colour=s['color'], line=s['linestyle'], marker=s['marker']) for name, s in POLICY_STYLES.items()}
+)
 
-SCRIPT = ''.join([BASICS.replace('__STYLES__', _STYLES), DRAWING, CHARTS, BUDGETS, SHARING, PICTURES, NUMBERS, EXPLORER, CURVE, MONITOR, PLAYGROUND, ENTRY])
+SCRIPT = ''.join(
+    [
+        BASICS.replace('__STYLES__', _STYLES),
+        DRAWING,
+        CHARTS,
+        BUDGETS,
+        SHARING,
+        PICTURES,
+        NUMBERS,
+        EXPLORER,
+        CURVE,
+        MONITOR,
+        PLAYGROUND,
+        ENTRY,
+    ]
+)
 
 class Canvas(anywidget.AnyWidget):
     "A view in the page: `kind` says which, `data`, `budget_stops` and `frames` what it shows."
@@ -89,7 +106,14 @@ class Canvas(anywidget.AnyWidget):
     @property
     def state(self)->dict: # plain values
         "What the knobs are set to; `restore` sets them so again."
-        return dict(index=self.index, budget=self.budget, policy=self.policy, beside=self.beside, order=self.order, sample=self.sample)
+        return dict(
+            index=self.index,
+            budget=self.budget,
+            policy=self.policy,
+            beside=self.beside,
+            order=self.order,
+            sample=self.sample,
+        )
 
     def restore(self, state:dict)->None: # of `state`
         "Set the knobs. TraitError for what cannot be."
@@ -98,7 +122,22 @@ class Canvas(anywidget.AnyWidget):
             setattr(self, name, value)
 
 # %% ../../../nbs/6_show/08_page/05_canvas.ipynb #0f4168b4
-_SHOWN = 'kind', 'data', 'budget_stops', 'index', 'budget', 'policy', 'beside', 'order', 'sample', 'videos', 'x', 'y', 'rate', 'sent'
+_SHOWN = (
+    'kind',
+    'data',
+    'budget_stops',
+    'index',
+    'budget',
+    'policy',
+    'beside',
+    'order',
+    'sample',
+    'videos',
+    'x',
+    'y',
+    'rate',
+    'sent',
+)
 
 _PAGE = '''<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title><style>body {{ margin: 1em; }}{css}</style></head>
@@ -114,5 +153,17 @@ render({{model, el: document.body}});
 
 def page_of(widget:Canvas, title:str='adafocus')->str:
     "A widget as an HTML page that needs nothing else."
-    state = {name: getattr(widget, name) for name in _SHOWN} | dict(frames=[base64.b64encode(f).decode() for f in widget.frames], live=False, page=True, group='', message='', upload_bytes=0)
-    return _PAGE.format(title=html.escape(title), css=CSS, script=SCRIPT.replace('export default {render};', ''), state=json.dumps(state, allow_nan=False).replace('<', '\\u003c'))
+    state = {name: getattr(widget, name) for name in _SHOWN} | dict(
+        frames=[base64.b64encode(f).decode() for f in widget.frames],
+        live=False,
+        page=True,
+        group='',
+        message='',
+        upload_bytes=0,
+    )
+    return _PAGE.format(
+        title=html.escape(title),
+        css=CSS,
+        script=SCRIPT.replace('export default {render};', ''),
+        state=json.dumps(state, allow_nan=False).replace('<', '\\u003c'),
+    )

@@ -24,10 +24,14 @@ def jpegs(frames:np.ndarray,   # (t, H, W, 3) uint8
     for quality in (92, 85, 75, 60, 40):
         out = []
         for frame in frames:
-            Image.fromarray(frame).save(file := BytesIO(), 'JPEG', quality=quality, subsampling=0 if quality > 80 else 2)
+            Image.fromarray(frame).save(
+                file := BytesIO(), 'JPEG', quality=quality, subsampling=0 if quality > 80 else 2
+            )
             out.append(file.getvalue())
         if sum(map(len, out)) <= limit_kb*1024: return out
-    raise PayloadTooLarge(f'{len(frames)} frames of {frames.shape[2]} x {frames.shape[1]} are {sum(map(len, out))//1024} KB as JPEG; limit_kb is {limit_kb:g}')
+    raise PayloadTooLarge(
+        f'{len(frames)} frames of {frames.shape[2]} x {frames.shape[1]} are {sum(map(len, out)) // 1024} KB as JPEG; limit_kb is {limit_kb:g}'
+    )
 
 def _numbers(values, digits): return np.round(np.asarray(values, np.float64), digits).tolist()
 
@@ -35,7 +39,10 @@ def budget_stop_numbers(budget_stops:dict|None)->dict|None:
     "A knob as the page takes it. Thresholds that nobody or everybody reaches are null."
     if budget_stops is None: return None
     level = lambda x: None if abs(x) >= NEVER else round(x, 9)
-    return dict(budget_stops, stops=[dict(s, thresholds=[level(x) for x in s['thresholds'][:-1]] + [None]) for s in budget_stops['stops']])
+    return dict(
+        budget_stops,
+        stops=[dict(s, thresholds=[level(x) for x in s['thresholds'][:-1]] + [None]) for s in budget_stops['stops']],
+    )
 
 def trace_numbers(trace:VideoTrace, budget_stops:dict|None, # of `read_budget_stops`
                   top:int=5,                   # classes
@@ -45,11 +52,23 @@ def trace_numbers(trace:VideoTrace, budget_stops:dict|None, # of `read_budget_st
     for policy, look in trace.looks.items():
         best = np.argsort(-look.probabilities, 1, kind='stable')[:, :top]
         names.update({int(k): trace.classes[k] for k in best.flat})
-        looks[policy] = dict(boxes=_numbers(look.boxes, 3), confidences=_numbers(look.confidences, 6),
-                             top=[[[int(k), round(float(p[k]), 6)] for k in row] for row, p in zip(best, look.probabilities)], exits=exits_of(look, budget_stops) if budget_stops else [])
+        looks[policy] = dict(
+            boxes=_numbers(look.boxes, 3),
+            confidences=_numbers(look.confidences, 6),
+            top=[[[int(k), round(float(p[k]), 6)] for k in row] for row, p in zip(best, look.probabilities)],
+            exits=exits_of(look, budget_stops) if budget_stops else [],
+        )
     truth = None if trace.boxes is None else [b if v else None for b, v in zip(_numbers(trace.boxes, 2), trace.visible)]
-    return dict(name=shown_name(trace.name), labels=list(trace.labels), size=trace.frames.shape[1], patch=trace.patch_size, numbers=[int(n) for n in trace.numbers],
-                classes=names, looks=looks, truth=truth)
+    return dict(
+        name=shown_name(trace.name),
+        labels=list(trace.labels),
+        size=trace.frames.shape[1],
+        patch=trace.patch_size,
+        numbers=[int(n) for n in trace.numbers],
+        classes=names,
+        looks=looks,
+        truth=truth,
+    )
 
 def shown_name(name:str, most:int=60)->str:
     "A file's name, safe to show: in one line, without marks that turn the text around, and not endless."

@@ -23,7 +23,8 @@ def upload_folder()->Path:
     "A new private folder for what is uploaded into this process."
     for left in Path(tempfile.gettempdir()).glob('adafocus-upload-*'):
         found = _FOLDER.match(left.name)
-        if found and not Path(f'/proc/{found[1]}').exists() and Path('/proc').is_dir(): shutil.rmtree(left, ignore_errors=True)
+        if found and not Path(f'/proc/{found[1]}').exists() and Path('/proc').is_dir():
+            shutil.rmtree(left, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=f'adafocus-upload-{os.getpid()}-'))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
@@ -45,10 +46,15 @@ class Uploads:
             )->Path|None:    # the file, when all of it is there
         "One piece. Refused, with a sentence, for what is not taken; what had come is gone then."
         try:
-            if not all(isinstance(x, int) and not isinstance(x, bool) for x in (size, at)) or not isinstance(id, str): raise UploadRejected('the upload makes no sense')
-            if size > self.limit: raise UploadRejected(f'{shown_name(name)} is {size/2**20:.1f} MB; at most {self.limit/2**20:g} MB are taken here')
+            if not all(isinstance(x, int) and not isinstance(x, bool) for x in (size, at)) or not isinstance(id, str):
+                raise UploadRejected('the upload makes no sense')
+            if size > self.limit:
+                raise UploadRejected(
+                    f'{shown_name(name)} is {size / 2**20:.1f} MB; at most {self.limit / 2**20:g} MB are taken here'
+                )
             if at == 0: self._begin(id)
-            if id != self._id or self._file is None or at != self._file.stat().st_size or at + len(piece) > size: raise UploadRejected(f'{shown_name(name)} did not arrive in order; please try again')
+            if id != self._id or self._file is None or at != self._file.stat().st_size or at + len(piece) > size:
+                raise UploadRejected(f'{shown_name(name)} did not arrive in order; please try again')
             with self._file.open('ab') as f: f.write(piece)
             if at + len(piece) < size: return None
             return self._check(name)
