@@ -23,12 +23,7 @@ THOROUGH = bool(os.environ.get('ADAFOCUS_THOROUGH'))     # every combination, an
 @pytest.fixture(scope='session')
 def tiny(tmp_path_factory):
     "Seventy needle videos in a folder: 50 to train on, 20 to evaluate on."
-    return needle.write_dataset(
-        tmp_path_factory.mktemp('data') / 'tiny',
-        needle.NeedleConfig(videos=70, val_share=2 / 7),
-        workers=1,
-        progress=False,
-    )
+    return needle.write_dataset(tmp_path_factory.mktemp('data')/'tiny', needle.NeedleConfig(videos=70, val_share=2/7), workers=1, progress=False)
 
 
 @pytest.fixture
@@ -48,67 +43,24 @@ def run(*args, timeout=300, **env):
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=ROOT, env={**os.environ, **env})
 
 
-ONE_PROCESS = (
-    '--num_processes',
-    '1',
-    '--num_machines',
-    '1',
-    '--mixed_precision',
-    'no',
-    '--dynamo_backend',
-    'no',
-    '--cpu',
-)
-TWO_PROCESSES = (
-    'torch.distributed.run',
-    '--nproc_per_node',
-    '2',
-    '--standalone',
-    '-m',
-)  # accelerate launch --cpu starts one, whatever it is told
+ONE_PROCESS = '--num_processes', '1', '--num_machines', '1', '--mixed_precision', 'no', '--dynamo_backend', 'no', '--cpu'
+TWO_PROCESSES = 'torch.distributed.run', '--nproc_per_node', '2', '--standalone', '-m'     # accelerate launch --cpu starts one, whatever it is told
 CPU = dict(ACCELERATE_USE_CPU='true')
-SMALL = (
-    '--preset',
-    'needle',
-    '--policy-hidden',
-    '32',
-    '--classifier-hidden',
-    '64',
-    '--batch-size',
-    '10',
-    '--workers',
-    '1',
-    '--mixed-precision',
-    'no',
-)
+SMALL = '--preset', 'needle', '--policy-hidden', '32', '--classifier-hidden', '64', '--batch-size', '10', '--workers', '1', '--mixed-precision', 'no'
 
 
 class Forking:
     "Starts functions of forking.py, or those of ranks.py in several processes that belong together, without importing anything anew."
     def __init__(self, folder):
         self.folder, self.ended, self.count = folder, {}, 0
-        self.process = subprocess.Popen(
-            [sys.executable, ROOT / 'tests' / 'forking.py'],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-            env={
-                **os.environ,
-                'PYTHONPATH': f'{ROOT}:{ROOT / "tests"}',
-                'OMP_NUM_THREADS': '1',
-                'TQDM_DISABLE': '1',
-                **CPU,
-            },
-        )
+        self.process = subprocess.Popen([sys.executable, ROOT/'tests'/'forking.py'], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
+                                        env={**os.environ, 'PYTHONPATH': f'{ROOT}:{ROOT/"tests"}', 'OMP_NUM_THREADS': '1', 'TQDM_DISABLE': '1', **CPU})
 
     def _order(self, do, args, env):
         self.count += 1
         log = self.folder/f'log{self.count}'
-        self.process.stdin.write(json.dumps(dict(do=do, args=args, log=str(log), env=env)) + '\n')
-        self.process.stdin.flush()
-        while 'status' in (answer := json.loads(self.process.stdout.readline())):
-            self.ended[answer['pid']] = answer['status']
+        self.process.stdin.write(json.dumps(dict(do=do, args=args, log=str(log), env=env)) + '\n'); self.process.stdin.flush()
+        while 'status' in (answer := json.loads(self.process.stdout.readline())): self.ended[answer['pid']] = answer['status']
         return answer['pid'], log
 
     def start(self, do, **args): return self._order(do, args, {})
@@ -117,8 +69,7 @@ class Forking:
         pid, log = started
         def end():
             with suppress(ProcessLookupError): os.kill(pid, signal.SIGKILL)
-        alarm = threading.Timer(patience, end)
-        alarm.start()
+        alarm = threading.Timer(patience, end); alarm.start()
         while pid not in self.ended:
             answer = json.loads(self.process.stdout.readline())
             self.ended[answer['pid']] = answer['status']
@@ -129,14 +80,9 @@ class Forking:
 
     def ranks(self, count, do, *args):
         "Statuses, and all that was said."
-        with socket.socket() as s:
-            s.bind(('127.0.0.1', 0))
-            port = s.getsockname()[1]
+        with socket.socket() as s: s.bind(('127.0.0.1', 0)); port = s.getsockname()[1]
         env = dict(WORLD_SIZE=count, LOCAL_WORLD_SIZE=count, MASTER_ADDR='127.0.0.1', MASTER_PORT=port)
-        started = [
-            self._order(do, [str(a) for a in args], {k: str(v) for k, v in dict(env, RANK=n, LOCAL_RANK=n).items()})
-            for n in range(count)
-        ]
+        started = [self._order(do, [str(a) for a in args], {k: str(v) for k, v in dict(env, RANK=n, LOCAL_RANK=n).items()}) for n in range(count)]
         statuses, said = zip(*map(self.wait, started))
         return list(statuses), '\n'.join(said)
 
@@ -145,6 +91,4 @@ class Forking:
 def forking(tmp_path_factory):
     server = Forking(tmp_path_factory.mktemp('logs'))
     yield server
-    server.process.stdin.close()
-    server.process.kill()
-    server.process.wait()
+    server.process.stdin.close(); server.process.kill(); server.process.wait()

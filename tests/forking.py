@@ -60,9 +60,7 @@ def files_of_a_save(action):
             x = getattr(os, name)
             if name not in ('rename', 'fsync'): return x
             def both(*args):
-                action()
-                out = x(*args)
-                action()
+                action(); out = x(*args); action()
                 return out
             return both
     real['os'] = Disk()
@@ -73,17 +71,13 @@ def files_of_a_save(action):
 PHASES = dict(
     start=lambda act: before(train, 'open_run_data', act),
     first_batch=lambda act: before(train.RunLoader, 'epoch', act),
-    data_wait=lambda act: before(
-        train.TrainStep, '__call__', Trip(4, lambda: threading.Timer(0.05, act).start() or slow_data())
-    ),
+    data_wait=lambda act: before(train.TrainStep, '__call__', Trip(4, lambda: threading.Timer(.05, act).start() or slow_data())),
     forward=lambda act: before(train.TrainStep, '_part', Trip(7, act)),
     backward=lambda act: before(train.TrainStep, '_gradient_finite', Trip(4, act)),
     evaluation=lambda act: before(train, 'evaluate', act),
     saving=lambda act: before(checkpoints, '_write_manifest', act),
     epoch_end=lambda act: before(train, 'end_epoch', act),
-    saving_often=lambda act: [
-        before(checkpoints, name, act) for name in ('_write', '_write_manifest', '_flush', '_rotate', '_sweep')
-    ],
+    saving_often=lambda act: [before(checkpoints, name, act) for name in ('_write', '_write_manifest', '_flush', '_rotate', '_sweep')],
 )
 _slow = [False]
 
@@ -96,18 +90,11 @@ def train_run(args, samples=None, kill_at=None, kill_in_save=None, phase=None, n
     if samples: note_samples(samples)
     if kill_at: before(train.TrainStep, '_part', Trip(kill_at, die))
     if kill_in_save: files_of_a_save(Trip(kill_in_save, die))
-    if worker:
-        before(
-            train.TrainStep,
-            '_part',
-            Trip(3, lambda: (os.kill(multiprocessing.active_children()[0].pid, worker), time.sleep(5))),
-        )
+    if worker: before(train.TrainStep, '_part', Trip(3, lambda: (os.kill(multiprocessing.active_children()[0].pid, worker), time.sleep(5))))
     if phase:
         done = []
         def act(*_):
-            if not done or phase == 'saving_often':
-                done.append(1)
-                die(number, group)
+            if not done or phase == 'saving_often': done.append(1); die(number, group)
         PHASES[phase](act)
         real = stopping.StopSignals.iterate
         def iterate(self, batches, allowed=True):
@@ -117,8 +104,7 @@ def train_run(args, samples=None, kill_at=None, kill_in_save=None, phase=None, n
                     yield batch
             return real(self, slowly(), allowed)
         stopping.StopSignals.iterate = over
-    torch.set_num_threads(1)
-    train.prepare_cpu = lambda: None
+    torch.set_num_threads(1); train.prepare_cpu = lambda: None
     if whole: return train.main(args)
     train.finish = lambda *a: None
     train.main(args)
@@ -129,8 +115,7 @@ def save_over_and_over(run, kill_at, keep, slow=0.):
     from accelerate import Accelerator
     accelerator, model = Accelerator(cpu=True), torch.nn.Linear(40, 40)
     model, optimizer = accelerator.prepare(model, torch.optim.SGD(model.parameters(), lr=.1, momentum=.9))
-    model(torch.ones(1, 40)).sum().backward()
-    optimizer.step()
+    model(torch.ones(1, 40)).sum().backward(); optimizer.step()
     for epoch in range(6):
         if epoch == 3:
             trip = Trip(kill_at, die)
@@ -158,19 +143,14 @@ def main():
             status = 1
             try:
                 os.environ.update(order['env'])
-                if order['env']:
-                    import ranks
-
-                    getattr(ranks, order['do'])(*order['args'])
-                else:
-                    globals()[order['do']](**order['args'])
+                if order['env']: import ranks; getattr(ranks, order['do'])(*order['args'])
+                else: globals()[order['do']](**order['args'])
                 status = 0
             except SystemExit as e: status = e.code or 0
             except BaseException:
                 import traceback
                 traceback.print_exc()
-            sys.stdout.flush()
-            sys.stderr.flush()
+            sys.stdout.flush(); sys.stderr.flush()
             stopping.end_children()
             os._exit(status)
         answer(pid=pid)

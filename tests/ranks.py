@@ -19,13 +19,8 @@ def fail_at(place, *args):
     "Process 1 raises in one of five places."
     def boom(*_): raise KeyError('the thing that is not there')
     if RANK == 1:
-        owner, name, times = dict(
-            init=(train, 'set_seed', 1),
-            data=(train.RunLoader, 'epoch', 2),
-            step=(train.TrainStep, '_part', 3),
-            save=(train.Training, 'save', 1),
-            evaluation=(train, 'evaluate', 1),
-        )[place]
+        owner, name, times = dict(init=(train, 'set_seed', 1), data=(train.RunLoader, 'epoch', 2), step=(train.TrainStep, '_part', 3),
+                                  save=(train.Training, 'save', 1), evaluation=(train, 'evaluate', 1))[place]
         before(owner, name, Trip(times, boom))
     train.main(list(args))
 
@@ -62,11 +57,7 @@ def score(out, data, *sizes):
     torch.set_num_threads(1)
     accelerator, videos, found = Accelerator(cpu=True), open_data(data).train, {}
     config = preset('needle')
-    config = replace(
-        config,
-        data=replace(config.data, workers=0, resize=64, decode_timeout=0.0),
-        model=replace(config.model, num_frames=2, frame_size=64, patch_size=32, policy_hidden=16, classifier_hidden=16),
-    )
+    config = replace(config, data=replace(config.data, workers=0, resize=64, decode_timeout=0.), model=replace(config.model, num_frames=2, frame_size=64, patch_size=32, policy_hidden=16, classifier_hidden=16))
     torch.manual_seed(0)
     model = AdaFocus(config.model).eval()
     for n in (1, 2, 3, 7, 82, 97, 99):
@@ -74,9 +65,7 @@ def score(out, data, *sizes):
             some = replace(config, train=replace(config.train, batch_size=batch*accelerator.num_processes))
             scores, _ = evaluate(model, RunLoader(videos[:n], some, accelerator), accelerator, multi_label=True)
             s = scores['learned']
-            found[f'{n}'] = found.get(f'{n}', []) + [
-                [s.numbers.tolist(), s.top1.mean(0).tolist(), s.metric_values.tolist()]
-            ]
+            found[f'{n}'] = found.get(f'{n}', []) + [[s.numbers.tolist(), s.top1.mean(0).tolist(), s.metric_values.tolist()]]
     if RANK == 0: Path(out).write_text(json.dumps(found))
     accelerator.end_training()
 

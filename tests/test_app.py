@@ -32,22 +32,11 @@ def write(path, *cells):
 class Page:
     def __init__(self, folder, **options):
         self.folder, self.temp = folder, folder/'temp'
-        self.temp.mkdir(exist_ok=True)
-        (folder/'run').mkdir(exist_ok=True)
-        notebooks = [
-            write(folder / 'small.ipynb', f"SECRET_SOURCE = '{SECRET}'\nimport ipywidgets; ipywidgets.Text('shown')"),
-            write(folder / f'{ODD}.ipynb', '1 + 1'),
-            write(folder / 'fails.ipynb', f"raise RuntimeError('{SECRET}')"),
-        ]
+        self.temp.mkdir(exist_ok=True); (folder/'run').mkdir(exist_ok=True)
+        notebooks = [write(folder/'small.ipynb', f"SECRET_SOURCE = '{SECRET}'\nimport ipywidgets; ipywidgets.Text('shown')"), write(folder/f'{ODD}.ipynb', '1 + 1'),
+                     write(folder/'fails.ipynb', f"raise RuntimeError('{SECRET}')")]
         given = dict(notebooks=notebooks, run=str(folder/'run'), token=TOKEN, **options)
-        self.process = subprocess.Popen(
-            [sys.executable, '-c', SERVE, json.dumps(given)],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=open(folder / 'errors.log', 'w'),
-            text=True,
-            env={**os.environ, 'TMPDIR': str(self.temp)},
-        )
+        self.process = subprocess.Popen([sys.executable, '-c', SERVE, json.dumps(given)], cwd=ROOT, stdout=subprocess.PIPE, stderr=open(folder/'errors.log', 'w'), text=True, env={**os.environ, 'TMPDIR': str(self.temp)})
         line = self.process.stdout.readline()
         self.port = int(re.fullmatch(rf'http://127\.0\.0\.1:(\d+)/\?token={TOKEN}\n', line)[1])
         self.address = f'http://127.0.0.1:{self.port}'
@@ -57,17 +46,11 @@ class Page:
         found = []
         for p in Path('/proc').iterdir():
             try:
-                if (
-                    p.name.isdigit()
-                    and b'ipykernel' in (p / 'cmdline').read_bytes()
-                    and int((p / 'stat').read_text().rsplit(')', 1)[1].split()[1]) == self.process.pid
-                ):
-                    found.append(int(p.name))
+                if p.name.isdigit() and b'ipykernel' in (p/'cmdline').read_bytes() and int((p/'stat').read_text().rsplit(')', 1)[1].split()[1]) == self.process.pid: found.append(int(p.name))
             except (OSError, ValueError): pass
         return found
 
-    def get(self, path, token=TOKEN, timeout=60):
-        return requests.get(self.address + path, params=dict(token=token) if token else None, timeout=timeout)
+    def get(self, path, token=TOKEN, timeout=60): return requests.get(self.address + path, params=dict(token=token) if token else None, timeout=timeout)
 
     def close(self):
         if self.process.poll() is None: self.process.send_signal(signal.SIGTERM)
@@ -83,28 +66,17 @@ def page(tmp_path_factory):
 
 def test_a_page_needs_the_token_and_holds_no_source(page):
     for path in ('/', '/voila/render/small.ipynb', '/api/kernels/00000000-0000-0000-0000-000000000000'):
-        without = page.get(path, None)
-        assert without.status_code in (401, 403) or 'login' in without.url, path
+        without = page.get(path, None); assert without.status_code in (401, 403) or 'login' in without.url, path
         assert SECRET not in without.text and 'shown' not in without.text
         assert page.get(path, 'wrong').status_code in (401, 403) or 'login' in page.get(path, 'wrong').url
     found = page.get('/voila/render/small.ipynb')
-    assert (
-        found.status_code == 200
-        and 'widget-view' in found.text
-        and SECRET not in found.text
-        and 'SECRET_SOURCE' not in found.text
-    )
+    assert found.status_code == 200 and 'widget-view' in found.text and SECRET not in found.text and 'SECRET_SOURCE' not in found.text
     failed = page.get('/voila/render/fails.ipynb')
     assert SECRET not in failed.text and 'Traceback' not in failed.text
 
 
 def test_it_listens_on_this_machine_only(page):
-    listening = [
-        row.split()[1]
-        for name in ('tcp', 'tcp6')
-        for row in Path(f'/proc/net/{name}').read_text().splitlines()[1:]
-        if row.split()[3] == '0A'
-    ]
+    listening = [row.split()[1] for name in ('tcp', 'tcp6') for row in Path(f'/proc/net/{name}').read_text().splitlines()[1:] if row.split()[3] == '0A']
     ours = [a for a in listening if int(a.split(':')[1], 16) == page.port]
     assert ours == [f'0100007F:{page.port:04X}'], ours
 
@@ -113,47 +85,19 @@ def test_a_name_is_text(page):
     index = page.get('/').text
     assert ODD not in index and '&lt;img src=x' in index and 'small' in index
     name = re.search(r'/voila/render/([^"]*img[^"]*)"', index)[1]
-    shown = page.get(f'/voila/render/{name}')
-    assert shown.status_code == 200 and ODD not in shown.text
+    shown = page.get(f'/voila/render/{name}'); assert shown.status_code == 200 and ODD not in shown.text
 
 
-SPELLINGS = [
-    '/static/etc/passwd',
-    '/static/../../etc/passwd',
-    '/static//etc/passwd',
-    '/voila/static//etc/passwd',
-    '/voila/static/../../../../etc/passwd',
-    '/voila/files/..%2f..%2fetc/passwd',
-    '/voila/files/%252e%252e/%252e%252e/etc/passwd',
-    '/voila/files/small.ipynb',
-    '/files/small.ipynb',
-    '/files/etc/passwd',
-    '/nbconvert/html/small.ipynb',
-    '/api/contents',
-    '/api/contents/small.ipynb',
-    '/api/terminals',
-    '/api/kernelspecs',
-    '/api/kernels',
-    '/api/sessions',
-    '/api/config/x',
-    '/voila/render/../small.ipynb',
-    '/voila/render/..%2f..%2fsmall.ipynb',
-    '/voila/tree/',
-    '/voila/tree/..',
-    '/lab',
-    '/tree',
-    '/notebooks/small.ipynb',
-    '/voila/render/%2fetc%2fpasswd',
-    '/voila/templates/lab/static/..%2f..%2f..%2f..%2fetc/passwd',
-]
+SPELLINGS = ['/static/etc/passwd', '/static/../../etc/passwd', '/static//etc/passwd', '/voila/static//etc/passwd', '/voila/static/../../../../etc/passwd', '/voila/files/..%2f..%2fetc/passwd', '/voila/files/%252e%252e/%252e%252e/etc/passwd',
+             '/voila/files/small.ipynb', '/files/small.ipynb', '/files/etc/passwd', '/nbconvert/html/small.ipynb', '/api/contents', '/api/contents/small.ipynb', '/api/terminals', '/api/kernelspecs', '/api/kernels', '/api/sessions', '/api/config/x',
+             '/voila/render/../small.ipynb', '/voila/render/..%2f..%2fsmall.ipynb', '/voila/tree/', '/voila/tree/..', '/lab', '/tree', '/notebooks/small.ipynb', '/voila/render/%2fetc%2fpasswd', '/voila/templates/lab/static/..%2f..%2f..%2f..%2fetc/passwd']
 
 
 @pytest.mark.parametrize('path', SPELLINGS)
 def test_nothing_else_is_served(page, path):
     c = http.client.HTTPConnection('127.0.0.1', page.port, timeout=60)
-    c.request('GET', path, headers={'Authorization': f'token {TOKEN}'})  # as it is, nobody tidies it up
-    answer = c.getresponse()
-    text = answer.read().decode(errors='replace')
+    c.request('GET', path, headers={'Authorization': f'token {TOKEN}'})                    # as it is, nobody tidies it up
+    answer = c.getresponse(); text = answer.read().decode(errors='replace')
     assert 'root:' not in text and SECRET not in text and 'cells' not in text, text[:300]
     assert answer.status in (302, 400, 401, 403, 404, 405, 500), (path, answer.status, text[:300])
 
@@ -164,42 +108,17 @@ def test_a_page_may_not_run_code(page, tmp_path):
     session = requests.Session()
     text = session.get(f'{page.address}/voila/render/small.ipynb', params=dict(token=TOKEN), timeout=60).text
     kernel = re.search(r'"kernelId": ?"([0-9a-f-]+)"', text)[1]
-    message = lambda kind, content: json.dumps(
-        dict(
-            channel='shell',
-            header=dict(msg_id=uuid.uuid4().hex, msg_type=kind, username='', session='s', version='5.3', date=''),
-            parent_header={},
-            metadata={},
-            content=content,
-        )
-    )
+    message = lambda kind, content: json.dumps(dict(channel='shell', header=dict(msg_id=uuid.uuid4().hex, msg_type=kind, username='', session='s', version='5.3', date=''), parent_header={}, metadata={}, content=content))
     mark = tmp_path/'written'
     async def talk():
-        request = HTTPRequest(
-            f'ws://127.0.0.1:{page.port}/api/kernels/{kernel}/channels',
-            headers={'Cookie': '; '.join(f'{c.name}={c.value}' for c in session.cookies), 'Origin': page.address},
-        )
+        request = HTTPRequest(f'ws://127.0.0.1:{page.port}/api/kernels/{kernel}/channels', headers={'Cookie': '; '.join(f'{c.name}={c.value}' for c in session.cookies), 'Origin': page.address})
         socket = await asyncio.wait_for(websocket_connect(request), 30)
-        await socket.write_message(
-            message(
-                'execute_request',
-                dict(
-                    code=f'open({str(mark)!r}, "w").close()',
-                    silent=False,
-                    store_history=False,
-                    user_expressions={},
-                    allow_stdin=False,
-                    stop_on_error=True,
-                ),
-            )
-        )
+        await socket.write_message(message('execute_request', dict(code=f'open({str(mark)!r}, "w").close()', silent=False, store_history=False, user_expressions={}, allow_stdin=False, stop_on_error=True)))
         await socket.write_message(message('kernel_info_request', {}))
         kinds = []
-        while 'kernel_info_reply' not in kinds:  # the kernel answers, in order
-            got = json.loads(await asyncio.wait_for(socket.read_message(), 30))
-            kinds.append(got['header']['msg_type'])
-        socket.close()
-        return kinds
+        while 'kernel_info_reply' not in kinds:                                             # the kernel answers, in order
+            got = json.loads(await asyncio.wait_for(socket.read_message(), 30)); kinds.append(got['header']['msg_type'])
+        socket.close(); return kinds
     kinds = asyncio.run(talk())
     assert 'execute_reply' not in kinds and not mark.exists()
 
@@ -207,8 +126,7 @@ def test_a_page_may_not_run_code(page, tmp_path):
 def test_closed_or_forgotten_pages_leave_no_kernels_and_the_end_leaves_nothing(tmp_path):
     p = Page(tmp_path, cull_seconds=2, most=30)
     try:
-        with ThreadPoolExecutor(4) as pool:
-            codes = list(pool.map(lambda _: p.get('/voila/render/small.ipynb', timeout=120).status_code, range(20)))
+        with ThreadPoolExecutor(4) as pool: codes = list(pool.map(lambda _: p.get('/voila/render/small.ipynb', timeout=120).status_code, range(20)))
         assert codes == [200]*20
         end = time.monotonic() + 60
         while len(p.kernels()) > 1 and time.monotonic() < end: time.sleep(.3)

@@ -28,23 +28,10 @@ def untrained(tmp_path_factory):
     "A run that has learned nothing, and predicts all the same."
     folder = tmp_path_factory.mktemp('archive')/'run'
     folder.mkdir()
-    model = ModelConfig(
-        num_classes=len(needle.GLYPHS),
-        num_frames=4,
-        frame_size=64,
-        patch_size=32,
-        global_size=28,
-        global_encoder='small_global',
-        local_encoder='small_local',
-        policy_channels=16,
-        policy_hidden=32,
-        classifier_hidden=64,
-    )
+    model = ModelConfig(num_classes=len(needle.GLYPHS), num_frames=4, frame_size=64, patch_size=32, global_size=28, global_encoder='small_global', local_encoder='small_local',
+                        policy_channels=16, policy_hidden=32, classifier_hidden=64)
     torch.manual_seed(0)
-    save_config(
-        Config(preset='needle', classes=list(needle.GLYPHS), model=model, data=DataConfig(resize=64)),
-        folder / 'config.yaml',
-    )
+    save_config(Config(preset='needle', classes=list(needle.GLYPHS), model=model, data=DataConfig(resize=64)), folder/'config.yaml')
     save_weights(AdaFocus(model), folder/'model.safetensors')
     return folder
 
@@ -83,24 +70,13 @@ def by_path(out):
 
 def same(found, expected):
     "The same videos, and the same predictions but for rounding."
-    return found.keys() == expected.keys() and all(
-        row['frames'] == expected[path]['frames']
-        and torch.allclose(torch.tensor(row['probabilities']), torch.tensor(expected[path]['probabilities']), atol=1e-4)
-        for path, row in found.items()
-    )
+    return found.keys() == expected.keys() and all(row['frames'] == expected[path]['frames'] and torch.allclose(torch.tensor(row['probabilities']), torch.tensor(expected[path]['probabilities']), atol=1e-4)
+                                                   for path, row in found.items())
 
 
 def start(*args):
     "A command in a process group of its own."
-    return subprocess.Popen(
-        [sys.executable, *(str(a) for a in args)],
-        cwd=ROOT,
-        env={**os.environ, **CPU},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+    return subprocess.Popen([sys.executable, *(str(a) for a in args)], cwd=ROOT, env={**os.environ, **CPU}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
 
 
 def written(out, count, process, timeout=60):
@@ -145,36 +121,23 @@ def test_a_torn_line_is_cut_off_and_its_video_done_again_and_other_values_are_re
     whole = file.read_text().splitlines(keepends=True)
     file.write_text(''.join(whole[:-3]) + whole[-3][:50])
     status, config_for_results = command(untrained, tiny/'val', '--out', out, '--thresholds', .5, .5, .5, .5)
-    assert (
-        status == 2 and 'was begun with thresholds' in config_for_results and len(config_for_results.splitlines()) == 1
-    ), config_for_results
-    assert file.read_text().endswith(whole[-3][:50])  # and nothing was touched
+    assert status == 2 and 'was begun with thresholds' in config_for_results and len(config_for_results.splitlines()) == 1, config_for_results
+    assert file.read_text().endswith(whole[-3][:50])                                              # and nothing was touched
     status, config_for_results = command(untrained, tiny/'val', '--out', out)
-    assert status == 0 and len(lines(out)) == 20 and file.read_text().startswith(''.join(whole[:-3])), (
-        config_for_results
-    )
+    assert status == 0 and len(lines(out)) == 20 and file.read_text().startswith(''.join(whole[:-3])), config_for_results
     assert same(by_path(out), {path: row for path, row in alone.items() if '/val/' in path})
 
 
 def test_a_second_launch_is_refused_while_the_first_one_runs(untrained, tiny, tmp_path):
     out = tmp_path/'scores'
-    reader, writer = os.pipe()  # of which nothing comes, so that it waits
-    first = subprocess.Popen(
-        [sys.executable, *COMMAND, untrained, '-', '--out', out],
-        cwd=ROOT,
-        env={**os.environ, **CPU},
-        stdin=reader,
-        stderr=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-    )
+    reader, writer = os.pipe()                                                                    # of which nothing comes, so that it waits
+    first = subprocess.Popen([sys.executable, *COMMAND, untrained, '-', '--out', out], cwd=ROOT, env={**os.environ, **CPU}, stdin=reader, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     try:
-        while not (out / 'archive.json').exists():
-            assert first.poll() is None
-            time.sleep(0.05)
+        while not (out/'archive.json').exists(): assert first.poll() is None; time.sleep(.05)
         status, config_for_results = command(untrained, tiny/'val', '--out', out)
         assert status == 2 and f'process {first.pid} on' in config_for_results, config_for_results
     finally: first.kill(); first.wait(); os.close(reader); os.close(writer)
-    assert command(untrained, tiny / 'val', '--out', out)[0] == 0  # the dead one's lock is free
+    assert command(untrained, tiny/'val', '--out', out)[0] == 0                                   # the dead one's lock is free
     assert len(by_path(out)) == 20
 
 
@@ -189,16 +152,8 @@ def test_a_broken_video_is_one_line_with_its_error(untrained, tiny, tmp_path):
 
 def test_what_cannot_be_is_refused_in_a_sentence(untrained, tiny, tmp_path):
     (tmp_path/'mine.txt').touch()
-    for args, words in (
-        (('--out', tmp_path), 'holds no archive.json'),
-        (('--out', tmp_path / 'a', '--json'), 'json is given with out'),
-        (('--out', tmp_path / 'a', '--draw', tmp_path / 'b'), 'draw is given with out'),
-        (('--out', tmp_path / 'a', '--budget', 1), 'exit.json'),
-    ):
+    for args, words in ((('--out', tmp_path), 'holds no archive.json'), (('--out', tmp_path/'a', '--json'), 'json is given with out'),
+                        (('--out', tmp_path/'a', '--draw', tmp_path/'b'), 'draw is given with out'), (('--out', tmp_path/'a', '--budget', 1), 'exit.json')):
         status, config_for_results = command(untrained, tiny/'val', *args)
-        assert status == 2 and words in config_for_results and len(config_for_results.splitlines()) == 1, (
-            config_for_results
-        )
-    assert sorted(p.name for p in tmp_path.iterdir()) in (['mine.txt'], ['a', 'mine.txt']) and not list(
-        tmp_path.glob('a/predictions*')
-    )
+        assert status == 2 and words in config_for_results and len(config_for_results.splitlines()) == 1, config_for_results
+    assert sorted(p.name for p in tmp_path.iterdir()) in (['mine.txt'], ['a', 'mine.txt']) and not list(tmp_path.glob('a/predictions*'))

@@ -23,10 +23,7 @@ DECODERS = 'decord', 'pyav'
 
 def picture(frames, height=96, width=96, seed=0):
     rng = np.random.default_rng(seed)
-    return (
-        rng.integers(0, 255, (1, height, width, 3), dtype=np.uint8).repeat(frames, 0)
-        ^ np.arange(frames, dtype=np.uint8)[:, None, None, None]
-    )
+    return rng.integers(0, 255, (1, height, width, 3), dtype=np.uint8).repeat(frames, 0) ^ np.arange(frames, dtype=np.uint8)[:, None, None, None]
 
 
 def spoil(source, target, good, how):
@@ -47,9 +44,7 @@ def sliced(path, frames):
     "An mp4 with two slices a frame."
     import av
     with av.open(str(path), 'w') as container:
-        stream = container.add_stream(
-            'libx264', rate=30, options={'preset': 'fast', 'threads': '1', 'x264-params': 'slices=2'}
-        )
+        stream = container.add_stream('libx264', rate=30, options={'preset': 'fast', 'threads': '1', 'x264-params': 'slices=2'})
         stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], 'yuv420p'
         for frame in frames: container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format='rgb24')))
         container.mux(stream.encode())
@@ -61,15 +56,12 @@ def faststart(source, target):
     with av.open(str(source)) as read, av.open(str(target), 'w', options=dict(movflags='faststart')) as write:
         stream = write.add_stream_from_template(read.streams.video[0])
         for packet in read.demux(video=0):
-            if packet.dts is not None:
-                packet.stream = stream
-                write.mux(packet)
+            if packet.dts is not None: packet.stream = stream; write.mux(packet)
 
 
 def liar(source, target):
     "An index that claims two thousand million frames: decord aborts."
-    data = bytearray(source.read_bytes())
-    at = data.index(b'stts')
+    data = bytearray(source.read_bytes()); at = data.index(b'stts')
     data[at + 12:at + 16] = (2**31 - 1).to_bytes(4, 'big')
     target.write_bytes(data)
 
@@ -79,24 +71,19 @@ def made(tmp_path_factory):
     "A folder of files, good and bad."
     here = tmp_path_factory.mktemp('made')
     write_video(here/'good.mp4', picture(300), 30, preset='fast')
-    write_video(here/'one_frame.mp4', picture(1))
-    write_video(here/'tiny.mp4', picture(30, 48, 64))
-    (here/'empty.mp4').touch()
-    (here/'text.mp4').write_text('not a video\n'*80)
+    write_video(here/'one_frame.mp4', picture(1)); write_video(here/'tiny.mp4', picture(30, 48, 64))
+    (here/'empty.mp4').touch(); (here/'text.mp4').write_text('not a video\n'*80)
     (here/'truncated.mp4').write_bytes((here/'good.mp4').read_bytes()[:20_000])
     sliced(here/'sliced.mp4', picture(300))
-    spoil(here/'sliced.mp4', here/'undecodable_tail_silent.mp4', 200, 'slice')
-    spoil(here/'good.mp4', here/'undecodable_tail_error.mp4', 200, 'zeros')
+    spoil(here/'sliced.mp4', here/'undecodable_tail_silent.mp4', 200, 'slice'); spoil(here/'good.mp4', here/'undecodable_tail_error.mp4', 200, 'zeros')
     faststart(here/'good.mp4', here/'front.mp4')
     (here/'cut.mp4').write_bytes((here/'front.mp4').read_bytes()[:int(.6*(here/'front.mp4').stat().st_size)])
     liar(here/'tiny.mp4', here/'liar.mp4')
     import av
     with av.open(str(here/'audio_only.mp4'), 'w') as container:
         stream = container.add_stream('aac', rate=16000)
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 16000), np.float32), 'fltp', 'mono')
-        frame.rate = 16000
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode())
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 16000), np.float32), 'fltp', 'mono'); frame.rate = 16000
+        container.mux(stream.encode(frame)); container.mux(stream.encode())
     return here
 
 
@@ -135,18 +122,10 @@ def test_a_check_counts_what_truly_decodes(made, tmp_path):
     for name, frames in (('one_frame', 1), ('tiny', 30), ('good', 300), ('front', 300)):
         assert found[name]['error'] is None and found[name]['frames_good'] == found[name]['frames_declared'] == frames
     assert found['liar']['frames_declared'] == 2**31 - 1 and found['liar']['frames_good'] == 30
-    for name in ('empty', 'text', 'truncated', 'audio_only'):
-        assert found[name]['error'] and not found[name]['frames_good'], name
+    for name in ('empty', 'text', 'truncated', 'audio_only'): assert found[name]['error'] and not found[name]['frames_good'], name
     for name in ('undecodable_tail_silent', 'undecodable_tail_error'):
         assert found[name]['frames_declared'] == 300 and 195 <= found[name]['frames_good'] <= 201, found[name]
-        with open_guarded(made / f'{name}.mp4', frames=found[name]['frames_good']) as reader:
-            assert (
-                np.abs(
-                    reader.read(range(len(reader))).astype(int)
-                    - _pixels(made, 'sliced.mp4' if 'silent' in name else 'good.mp4', len(reader))
-                ).mean()
-                < 0.5
-            )
+        with open_guarded(made/f'{name}.mp4', frames=found[name]['frames_good']) as reader: assert np.abs(reader.read(range(len(reader))).astype(int) - _pixels(made, 'sliced.mp4' if 'silent' in name else 'good.mp4', len(reader))).mean() < .5
     assert found['cut']['frames_declared'] == 300 and 20 < found['cut']['frames_good'] < 290
 
 
@@ -159,23 +138,14 @@ def test_the_shared_broken_clips(beside):
     for name in ('empty', 'text', 'truncated', 'audio_only', 'undecodable_tail_error', 'undecodable_tail_silent'):
         for decoder in DECODERS: refused(folder/f'{name}.mp4', decoder)
     for name, frames, size in (('one_frame', 1, (240, 320)), ('tiny', 30, (48, 64))):
-        with open_guarded(folder / f'{name}.mp4') as reader:
-            assert reader.read(range(len(reader))).shape == (frames, *size, 3)
-    with open_guarded(folder / 'undecodable_tail_silent.mp4', frames=199) as reader:
-        assert len(reader.read(range(199))) == 199
+        with open_guarded(folder/f'{name}.mp4') as reader: assert reader.read(range(len(reader))).shape == (frames, *size, 3)
+    with open_guarded(folder/'undecodable_tail_silent.mp4', frames=199) as reader: assert len(reader.read(range(199))) == 199
 
 
 def test_playlists_are_refused_before_a_decoder_sees_them(made, tmp_path):
     target = (made/'good.mp4').resolve()
-    lists = {
-        'concat': f'ffconcat version 1.0\nfile {target.name}\n',
-        'concat_space': f'\nffconcat version 1.0\nfile {target}\n',
-        'hls': f'#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nfile://{target}\n#EXT-X-ENDLIST\n',
-        'dash': f'<?xml version="1.0"?><MPD><BaseURL>{target}</BaseURL></MPD>',
-        'sdp': 'v=0\no=- 0 0 IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n',
-        'url': 'http://127.0.0.1/x.mp4',
-        'imf': '<?xml version="1.0"?><AssetMap/>',
-    }
+    lists = {'concat': f'ffconcat version 1.0\nfile {target.name}\n', 'concat_space': f'\nffconcat version 1.0\nfile {target}\n', 'hls': f'#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nfile://{target}\n#EXT-X-ENDLIST\n',
+             'dash': f'<?xml version="1.0"?><MPD><BaseURL>{target}</BaseURL></MPD>', 'sdp': 'v=0\no=- 0 0 IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n', 'url': 'http://127.0.0.1/x.mp4', 'imf': '<?xml version="1.0"?><AssetMap/>'}
     for name, content in lists.items():
         (tmp_path/f'{name}.mp4').write_text(content)
         for decoder in DECODERS:
@@ -193,12 +163,9 @@ def encode(path, sizes, frames=4):
             stream.height, stream.width, stream.pix_fmt = height, width, 'yuv420p'
             frame = av.VideoFrame(width, height, 'yuv420p')
             for plane in frame.planes: plane.update(bytes(plane.buffer_size))
-            for n in range(frames):
-                frame.pts = n
-                container.mux(stream.encode(frame))
+            for n in range(frames): frame.pts = n; container.mux(stream.encode(frame))
             container.mux(stream.encode())
-        parts.append(part.read_bytes())
-        part.unlink()
+        parts.append(part.read_bytes()); part.unlink()
     path.write_bytes(b''.join(parts))
 
 
@@ -208,33 +175,23 @@ def test_pictures_that_unfold_into_gigabytes_are_refused(tmp_path):
     encode(tmp_path/'large.ts', [(8192, 8192)], 2)
     encode(tmp_path/'grows.ts', [(64, 64), (8192, 8192)], 2)
     for suffix in ('jpg', 'png'):
-        (tmp_path/suffix).mkdir()
-        Image.new('L', (14000, 14000)).save(tmp_path/suffix/f'00001.{suffix}')
+        (tmp_path/suffix).mkdir(); Image.new('L', (14000, 14000)).save(tmp_path/suffix/f'00001.{suffix}')
     process = DecodeProcess(30.)
     for name in ('large.ts', 'grows.ts'):
         _, rows, _ = check_data(_folder_of(tmp_path, name), progress=False, out=tmp_path/f'{name}.jsonl')
         assert 'million pixels' in rows[0]['error'] and name in rows[0]['error'], rows
-    with pytest.raises(VideoError, match='million pixels'):
-        process.ask('open', tmp_path / 'large.ts', str(tmp_path / 'large.ts'), 'decord', None, None)
-    peak = int(
-        next(
-            line
-            for line in Path(f'/proc/{process._process.pid}/status').read_text().splitlines()
-            if line.startswith('VmHWM')
-        ).split()[1]
-    )
+    with pytest.raises(VideoError, match='million pixels'): process.ask('open', tmp_path/'large.ts', str(tmp_path/'large.ts'), 'decord', None, None)
+    peak = int(next(line for line in Path(f'/proc/{process._process.pid}/status').read_text().splitlines() if line.startswith('VmHWM')).split()[1])
     assert peak < 1_000_000
     process.close()
     for suffix in ('jpg', 'png'):
         with pytest.raises(VideoError, match='pixels'): open_video(tmp_path/suffix)
     write_video(tmp_path/'long.mp4', picture(40, 640, 640))
-    with open_video(tmp_path / 'long.mp4') as reader, pytest.raises(VideoError, match='at most 2048 are read at once'):
-        reader.read(list(range(40)) * 50)
+    with open_video(tmp_path/'long.mp4') as reader, pytest.raises(VideoError, match='at most 2048 are read at once'): reader.read(list(range(40))*50)
 
 
 def _folder_of(tmp_path, name):
-    (tmp_path/f'of_{name}').mkdir()
-    shutil.copy(tmp_path/name, tmp_path/f'of_{name}'/name)
+    (tmp_path/f'of_{name}').mkdir(); shutil.copy(tmp_path/name, tmp_path/f'of_{name}'/name)
     return str(tmp_path/f'of_{name}')
 
 
@@ -256,16 +213,9 @@ decord.VideoReader = VideoReader
 @pytest.fixture
 def fifty(tmp_path):
     "Fifty clips of two classes, one of which hangs the decoder for ever and one of which aborts it; and an environment in which they do."
-    (tmp_path/'fake').mkdir()
-    (tmp_path/'fake'/'decord.py').write_text(FAKE)
+    (tmp_path/'fake').mkdir(); (tmp_path/'fake'/'decord.py').write_text(FAKE)
     for k in range(50):
-        path = (
-            tmp_path
-            / 'data'
-            / ('train' if k < 40 else 'val')
-            / f'class{k % 2}'
-            / f'{ {7: "hang", 12: "abort"}.get(k, "clip") }{k}.mp4'
-        )
+        path = tmp_path/'data'/('train' if k < 40 else 'val')/f'class{k % 2}'/f'{ {7: "hang", 12: "abort"}.get(k, "clip")}{k}.mp4'
         path.parent.mkdir(parents=True, exist_ok=True)
         write_video(path, picture(8, 112, 112, k))
     return tmp_path/'data', dict(PYTHONPATH=os.pathsep.join([str(tmp_path/'fake'), str(ROOT)]))
@@ -287,79 +237,29 @@ def test_a_hang_and_an_abort_among_fifty(fifty):
     assert done.returncode == 1 and time.monotonic() - begin < 60, done.stderr
     rows = {r['path'].rsplit('/', 1)[-1]: r for r in map(json.loads, (data/'manifest.jsonl').open())}
     assert len(rows) == 50 and sum(r['error'] is None and r['frames_good'] == 8 for r in rows.values()) == 48
-    assert (
-        'nothing was decoded for 4 seconds' in rows['hang7.mp4']['error'] and 'SIGABRT' in rows['abort12.mp4']['error']
-    )
+    assert 'nothing was decoded for 4 seconds' in rows['hang7.mp4']['error'] and 'SIGABRT' in rows['abort12.mp4']['error']
     assert not children(env)
 
 
 def test_training_goes_on_after_a_hang_and_an_abort(fifty, tmp_path):
     data, env = fifty
-    done = run(
-        'python',
-        '-m',
-        'adafocus.train',
-        '--data',
-        data,
-        '--out',
-        tmp_path / 'run',
-        '--epochs',
-        2,
-        *SMALL,
-        '--decode-timeout',
-        3,
-        '--cache-mb',
-        0,
-        timeout=240,
-        **env,
-    )
+    done = run('python', '-m', 'adafocus.train', '--data', data, '--out', tmp_path/'run', '--epochs', 2, *SMALL, '--decode-timeout', 3, '--cache-mb', 0, timeout=240, **env)
     assert done.returncode == 0, done.stderr
-    assert (
-        done.stderr.count('hang7.mp4: nothing was decoded for 3 seconds') == 1
-        and done.stderr.count('abort12.mp4: the decoder died of it (SIGABRT') == 1
-    )
-    assert json.loads((tmp_path / 'run' / 'metrics.jsonl').read_text().splitlines()[-1])[
-        'left_out'
-    ] == 2 and not children(env)
-    for path in list(data.rglob('abort12.mp4')):
-        path.rename(data / 'val' / path.parent.name / path.name)  # and in evaluation it is an error that names it
+    assert done.stderr.count('hang7.mp4: nothing was decoded for 3 seconds') == 1 and done.stderr.count('abort12.mp4: the decoder died of it (SIGABRT') == 1
+    assert json.loads((tmp_path/'run'/'metrics.jsonl').read_text().splitlines()[-1])['left_out'] == 2 and not children(env)
+    for path in list(data.rglob('abort12.mp4')): path.rename(data/'val'/path.parent.name/path.name)                # and in evaluation it is an error that names it
     refused = run('python', '-m', 'adafocus.evaluate', tmp_path/'run', timeout=240, **env)
-    assert (
-        refused.returncode == 1
-        and 'abort12.mp4: the decoder died of it (SIGABRT' in refused.stderr
-        and 'Traceback' not in refused.stderr
-    )
+    assert refused.returncode == 1 and 'abort12.mp4: the decoder died of it (SIGABRT' in refused.stderr and 'Traceback' not in refused.stderr
     assert run('python', '-m', 'adafocus.evaluate', tmp_path/'run', '--skip-bad', timeout=240, **env).returncode == 0
     named = run('python', '-m', 'adafocus.predict', tmp_path/'run', data, timeout=240, **env)
     assert named.returncode == 1 and len(named.stdout.splitlines()) == 48 and not children(env), named.stderr
-    assert (
-        'hang7.mp4: nothing was decoded for 3 seconds' in named.stderr
-        and 'abort12.mp4: the decoder died of it (SIGABRT' in named.stderr
-        and '2 of 50 videos' in named.stderr
-    )
+    assert 'hang7.mp4: nothing was decoded for 3 seconds' in named.stderr and 'abort12.mp4: the decoder died of it (SIGABRT' in named.stderr and '2 of 50 videos' in named.stderr
 
 
 def test_a_control_without_the_guard_the_abort_ends_the_run(fifty, tmp_path):
     data, env = fifty
     for path in data.rglob('hang*'): path.unlink()
-    done = run(
-        'python',
-        '-m',
-        'adafocus.train',
-        '--data',
-        data,
-        '--out',
-        tmp_path / 'run',
-        '--epochs',
-        2,
-        *SMALL,
-        '--workers',
-        0,
-        '--decode-timeout',
-        0,
-        timeout=240,
-        **env,
-    )
+    done = run('python', '-m', 'adafocus.train', '--data', data, '--out', tmp_path/'run', '--epochs', 2, *SMALL, '--workers', 0, '--decode-timeout', 0, timeout=240, **env)
     assert done.returncode not in (0, 1, 2)
 
 
@@ -368,19 +268,9 @@ def test_a_control_unguarded_decoding_dies_or_never_ends(fifty, name, status):
     "An abort takes its process along; a hang heeds no signal but the last."
     data, env = fifty
     path = next(data.rglob(name))
-    alone = subprocess.Popen(
-        [
-            sys.executable,
-            '-c',
-            f'import signal; signal.signal(signal.SIGTERM, lambda *_: exit(3)); from adafocus.data.video.readers import open_video; print("go", flush=True); open_video({str(path)!r})',
-        ],
-        env={**os.environ, **env},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
-    alone.stdout.readline()
-    time.sleep(1)
-    alone.terminate()
+    alone = subprocess.Popen([sys.executable, '-c', f'import signal; signal.signal(signal.SIGTERM, lambda *_: exit(3)); from adafocus.data.video.readers import open_video; print("go", flush=True); open_video({str(path)!r})'],
+                             env={**os.environ, **env}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    alone.stdout.readline(); time.sleep(1); alone.terminate()
     try: alone.wait(3)
     except subprocess.TimeoutExpired: alone.kill(); alone.wait()
     assert alone.returncode == status
@@ -388,23 +278,10 @@ def test_a_control_unguarded_decoding_dies_or_never_ends(fifty, name, status):
 
 def test_a_killed_parent_leaves_no_decoder(fifty):
     data, env = fifty
-    parent = subprocess.Popen(
-        [sys.executable, '-m', 'adafocus.check', str(data), '--workers', '2', '--timeout', '300'],
-        cwd=ROOT,
-        env={**os.environ, **env},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    parent = subprocess.Popen([sys.executable, '-m', 'adafocus.check', str(data), '--workers', '2', '--timeout', '300'], cwd=ROOT, env={**os.environ, **env}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
-    while (
-        time.monotonic() < deadline
-        and not (data / 'manifest.jsonl').exists()
-        or len(children(env)) < 2
-        and time.monotonic() < deadline
-    ):
-        time.sleep(0.1)
-    parent.kill()
-    parent.wait()
+    while time.monotonic() < deadline and not (data/'manifest.jsonl').exists() or len(children(env)) < 2 and time.monotonic() < deadline: time.sleep(.1)
+    parent.kill(); parent.wait()
     deadline = time.monotonic() + 20
     while children(env) and time.monotonic() < deadline: time.sleep(.1)
     assert not children(env)
@@ -414,9 +291,7 @@ def test_mutants_never_end_the_process(made):
     "Files with random damage: frames of the right shape, or an error that names the file."
     rng, process = np.random.default_rng(0), DecodeProcess(20.)
     sources = [(made/name).read_bytes() for name in ('tiny.mp4', 'one_frame.mp4')]
-    write_video(made/'small.mkv', picture(20, 48, 64))
-    write_video(made/'small.avi', picture(20, 48, 64))
-    sources += [(made/f'small.{s}').read_bytes() for s in ('mkv', 'avi')]
+    write_video(made/'small.mkv', picture(20, 48, 64)); write_video(made/'small.avi', picture(20, 48, 64)); sources += [(made/f'small.{s}').read_bytes() for s in ('mkv', 'avi')]
     path, kinds = made/'mutant.mp4', {}
     for k in range(240):
         data = bytearray(sources[k % len(sources)])
@@ -438,10 +313,7 @@ def test_mutants_never_end_the_process(made):
             except VideoError as e:
                 assert 'mutant.mp4' in str(e), e
                 kinds['error'] = kinds.get('error', 0) + 1
-    process.close()
-    path.unlink()
-    (made/'small.mkv').unlink()
-    (made/'small.avi').unlink()
+    process.close(); path.unlink(); (made/'small.mkv').unlink(); (made/'small.avi').unlink()
     assert kinds['frames'] > 20 and kinds['error'] > 100
 
 
@@ -465,8 +337,7 @@ def test_memory_stays_flat_over_two_thousand_clips(made):
     resident = lambda: int((child/'statm').read_text().split()[1])*os.sysconf('SC_PAGE_SIZE')
     marks = []
     def read():
-        dataset[len(marks), 0]
-        marks.append(resident() if len(marks) in (500, 1999) else 0)
+        dataset[len(marks), 0]; marks.append(resident() if len(marks) in (500, 1999) else 0)
     bytes_a_clip, files = growth(read)
     assert bytes_a_clip < 10_000 and files <= 2
     assert (marks[1999] - marks[500])/1500 < 10_000 and len(os.listdir(child/'fd')) < 20
@@ -485,9 +356,6 @@ def test_an_idle_loader_does_not_grow(tmp_path):
     write_video(tmp_path/'long.mp4', picture(10, 720, 1280).repeat(30, 0), 30)
     with open_guarded(tmp_path/'long.mp4') as reader: reader.read([0, 1])
     from adafocus.data.video.readers.guard import _here
-    resident = lambda: (
-        int(Path(f'/proc/{_here.process._process.pid}/statm').read_text().split()[1]) * os.sysconf('SC_PAGE_SIZE')
-    )
-    before = resident()
-    time.sleep(4)
+    resident = lambda: int(Path(f'/proc/{_here.process._process.pid}/statm').read_text().split()[1])*os.sysconf('SC_PAGE_SIZE')
+    before = resident(); time.sleep(4)
     assert resident() - before < 100e6

@@ -13,10 +13,8 @@ FRAMES, BITS, BLOCK, HEIGHT = 80, 8, 16, 96
 def usable(decoder):
     "Skip where a decoder cannot be used."
     if decoder == 'torchcodec':
-        try:
-            import torchcodec.decoders  # noqa: F401
-        except (ImportError, OSError, RuntimeError):
-            pytest.skip('torchcodec, or the FFmpeg that it needs, is not installed')
+        try: import torchcodec.decoders   # noqa: F401
+        except (ImportError, OSError, RuntimeError): pytest.skip('torchcodec, or the FFmpeg that it needs, is not installed')
     return decoder
 
 
@@ -38,10 +36,7 @@ def numbers(frames):
 
 def encode(path, codec='libx264', size=(HEIGHT, BITS*BLOCK + 32), pix_fmt='yuv420p', start=0, variable=False, rotation=0, frames=FRAMES, **options):
     "Write numbered frames."
-    options = dict(
-        dict(crf='16', threads='1') if codec == 'libx264' else dict(deadline='realtime', crf='10', b='2M'),
-        **{k: str(v) for k, v in options.items()},
-    )
+    options = dict(dict(crf='16', threads='1') if codec == 'libx264' else dict(deadline='realtime', crf='10', b='2M'), **{k: str(v) for k, v in options.items()})
     with av.open(str(path), 'w') as container:
         stream = container.add_stream(codec, rate=25, options=options)
         stream.height, stream.width, stream.pix_fmt = *size, pix_fmt
@@ -56,24 +51,9 @@ def encode(path, codec='libx264', size=(HEIGHT, BITS*BLOCK + 32), pix_fmt='yuv42
     return path
 
 
-FILES = dict(
-    plain=('mp4', {}),
-    variable_rate=('mp4', dict(variable=True)),
-    b_frames=('mp4', dict(bf=3, preset='medium')),
-    no_b_frames=('mp4', dict(bf=0)),
-    every_frame_a_key=('mp4', dict(g=1)),
-    keys_every_12=('mp4', dict(g=12, bf=2)),
-    one_key=('mp4', dict(g=250, bf=3)),
-    open_gop=('mp4', {'g': 12, 'bf': 3, 'x264-params': 'open-gop=1'}),
-    late_start=('mkv', dict(start=40)),
-    odd_size=('mp4', dict(size=(HEIGHT + 1, BITS * BLOCK + 33), pix_fmt='yuv444p')),
-    one_frame=('mp4', dict(frames=1)),
-    mkv=('mkv', dict(bf=2)),
-    ts=('ts', dict(bf=2)),
-    avi=('avi', dict(bf=0)),
-    flv=('flv', {}),
-    vp9=('webm', dict(codec='libvpx-vp9')),
-)
+FILES = dict(plain=('mp4', {}), variable_rate=('mp4', dict(variable=True)), b_frames=('mp4', dict(bf=3, preset='medium')), no_b_frames=('mp4', dict(bf=0)), every_frame_a_key=('mp4', dict(g=1)), keys_every_12=('mp4', dict(g=12, bf=2)),
+             one_key=('mp4', dict(g=250, bf=3)), open_gop=('mp4', {'g': 12, 'bf': 3, 'x264-params': 'open-gop=1'}), late_start=('mkv', dict(start=40)), odd_size=('mp4', dict(size=(HEIGHT + 1, BITS*BLOCK + 33), pix_fmt='yuv444p')),
+             one_frame=('mp4', dict(frames=1)), mkv=('mkv', dict(bf=2)), ts=('ts', dict(bf=2)), avi=('avi', dict(bf=0)), flv=('flv', {}), vp9=('webm', dict(codec='libvpx-vp9')))
 
 
 @pytest.fixture(scope='module')
@@ -91,8 +71,7 @@ def test_frames_that_an_edit_hides_are_not_counted(made, tmp_path, decoder):
         for packet in source.demux(video=0):
             step = step or packet.duration
             if packet.dts is None or packet.pts < 24*step: continue
-            packet.pts -= 33*step
-            packet.dts -= 33*step                    # shown from frame 33 on
+            packet.pts -= 33*step; packet.dts -= 33*step                    # shown from frame 33 on
             packet.stream = stream
             target.mux(packet)
     with open_video(tmp_path/'cut.mp4', usable(decoder)) as reader:
@@ -123,10 +102,7 @@ def test_the_frame_that_is_asked_for_is_the_one_that_comes(made, name, decoder):
 def test_decoders_agree_on_pixels(made, name, decoder):
     every = [0] if name == 'one_frame' else range(0, FRAMES, 3)
     for shorter_side, mean, within in ((None, 1, .99), (64, 2, .8)):
-        with (
-            open_video(made[name], usable(decoder), shorter_side) as one,
-            open_video(made[name], 'pyav', shorter_side) as other,
-        ):
+        with open_video(made[name], usable(decoder), shorter_side) as one, open_video(made[name], 'pyav', shorter_side) as other:
             far = np.abs(one.read(every).astype(int) - other.read(every))
         assert far.mean() < mean and (far <= 3).mean() > within, (far.mean(), (far <= 3).mean())
 
@@ -137,11 +113,7 @@ def test_turned_videos_are_upright(tmp_path, rotation, decoder):
     path = encode(tmp_path/'turned.mp4', rotation=rotation, g=12)
     with open_video(path, usable(decoder)) as reader:
         frames = reader.read([50, 3, 20])
-        assert (
-            frames.shape[1:3]
-            == reader.size
-            == ((HEIGHT, BITS * BLOCK + 32), (BITS * BLOCK + 32, HEIGHT))[rotation // 90 % 2]
-        )
+        assert frames.shape[1:3] == reader.size == ((HEIGHT, BITS*BLOCK + 32), (BITS*BLOCK + 32, HEIGHT))[rotation//90 % 2]
     back = [np.rot90(frames, k, (1, 2)) for k in range(4)]
     assert [50, 3, 20] in [numbers(x).tolist() for x in back if x.shape[1] == HEIGHT]
     with open_video(path, 'pyav') as reader: assert np.abs(reader.read([50, 3, 20]).astype(int) - frames).mean() < 1

@@ -35,36 +35,19 @@ def train(stop_gradient=True, frozen_policy=False, steps=150):
     "How often the patch holds the square's centre before and after training."
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
-    model = AdaFocus(
-        ModelConfig(
-            num_classes=2,
-            num_frames=STEPS,
-            frame_size=SIZE,
-            patch_size=PATCH,
-            global_encoder='small_global',
-            local_encoder='small_local',
-            policy_channels=16,
-            policy_hidden=32,
-            classifier_hidden=32,
-            feature_reuse=False,
-            stop_gradient=stop_gradient,
-        )
-    )
+    model = AdaFocus(ModelConfig(num_classes=2, num_frames=STEPS, frame_size=SIZE, patch_size=PATCH, global_encoder='small_global', local_encoder='small_local', policy_channels=16,
+                                 policy_hidden=32, classifier_hidden=32, feature_reuse=False, stop_gradient=stop_gradient))
     if frozen_policy: model.policy.requires_grad_(False)
     optimizer = torch.optim.SGD(model.parameters(), lr=.05, momentum=.9)
     frames, labels, boxes = videos(200, torch.Generator().manual_seed(1))
     def patch_hits():
         with torch.no_grad(): out = model.eval()(frames)
-        return box_in_patch(out.positions, boxes, SIZE, PATCH)[0].float().mean().item(), (
-            out.logits[:, 0].argmax(-1) == labels
-        ).float().mean().item()
+        return box_in_patch(out.positions, boxes, SIZE, PATCH)[0].float().mean().item(), (out.logits[:, 0].argmax(-1) == labels).float().mean().item()
     before = looking()
     for _ in range(steps):
         x, y, _ = videos(24, generator)
         loss, _ = adafocus_loss(model.train()(x), y)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        optimizer.zero_grad(); loss.backward(); optimizer.step()
     return before, looking()
 
 
@@ -82,10 +65,7 @@ def test_without_the_crops_gradient_it_does_not():
 def moving(count, generator):
     "A bright square that walks to the right (class 0) or to the left (class 1) and comes in again at the other side: no frame alone tells which."
     labels = torch.randint(2, (count,), generator=generator)
-    start, row = (
-        torch.randint(SIZE, (count,), generator=generator),
-        torch.randint(SIZE - 6, (count,), generator=generator),
-    )
+    start, row = torch.randint(SIZE, (count,), generator=generator), torch.randint(SIZE - 6, (count,), generator=generator)
     frames = .1*torch.randn(count, STEPS, 3, SIZE, SIZE, generator=generator)
     for n in range(count):
         for t in range(STEPS):
@@ -98,28 +78,13 @@ def sees_motion(temporal_shift, steps=120):
     "Accuracy on new videos after training with or without a temporal shift, all else equal."
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
-    model = AdaFocus(
-        ModelConfig(
-            num_classes=2,
-            num_frames=STEPS,
-            frame_size=SIZE,
-            patch_size=SIZE,
-            global_encoder='small_global',
-            local_encoder='small_local',
-            policy='central',
-            classifier='average',
-            classifier_detached=True,
-            dropout=0.0,
-            temporal_shift=temporal_shift,
-        )
-    )
+    model = AdaFocus(ModelConfig(num_classes=2, num_frames=STEPS, frame_size=SIZE, patch_size=SIZE, global_encoder='small_global', local_encoder='small_local', policy='central',
+                                 classifier='average', classifier_detached=True, dropout=0., temporal_shift=temporal_shift))
     optimizer = torch.optim.SGD(model.parameters(), lr=.05, momentum=.9)
     for _ in range(steps):
         x, y = moving(24, generator)
         loss, _ = adafocus_loss(model.train()(x), y)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        optimizer.zero_grad(); loss.backward(); optimizer.step()
     x, y = moving(200, torch.Generator().manual_seed(1))
     with torch.no_grad(): return (model.eval()(x).logits[:, 0].argmax(-1) == y).float().mean().item()
 
@@ -130,34 +95,17 @@ def test_a_temporal_shift_sees_motion(): assert sees_motion(True) > .9
 def test_without_it_nobody_can(): assert sees_motion(False) < .65
 
 
-LOSSES = (
-    Path(__file__).parent / 'reference' / 'losses.json'
-)  # of each minor version of torch; python tests/test_learning.py adds this one's
+LOSSES = Path(__file__).parent/'reference'/'losses.json'     # of each minor version of torch; python tests/test_learning.py adds this one's
 
 
 def hundred_losses(monkeypatch):
     "The first hundred steps of a training, as TrainStep takes them, from a seed alone; in double precision, so that other machines and versions agree."
     monkeypatch.setattr(steps, 'model_inputs', lambda batch, size: (batch['frames'], None))
     threads, config = torch.get_num_threads(), preset('needle')
-    config = replace(
-        config,
-        model=replace(
-            config.model,
-            num_classes=2,
-            num_frames=STEPS,
-            frame_size=SIZE,
-            patch_size=PATCH,
-            policy_hidden=32,
-            classifier_hidden=32,
-        ),
-        train=replace(config.train, batch_size=8, accumulate=2, epochs=10, lr=0.02, clip_norm=5.0),
-    )
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    accelerator, draw = (
-        Accelerator(cpu=True),
-        np.random.default_rng(0),
-    )  # the same on all machines, which torch's normal numbers are not
+    config = replace(config, model=replace(config.model, num_classes=2, num_frames=STEPS, frame_size=SIZE, patch_size=PATCH, policy_hidden=32, classifier_hidden=32),
+                     train=replace(config.train, batch_size=8, accumulate=2, epochs=10, lr=.02, clip_norm=5.))
+    torch.set_num_threads(1); torch.manual_seed(0)
+    accelerator, draw = Accelerator(cpu=True), np.random.default_rng(0)          # the same on all machines, which torch's normal numbers are not
     model = AdaFocus(config.model).double()
     for p in model.parameters():
         p.data = torch.from_numpy(draw.standard_normal(p.shape)/np.sqrt(p[0].numel())) if p.ndim > 1 else p.data.round()
@@ -171,13 +119,8 @@ def hundred_losses(monkeypatch):
                 x, y = draw.integers(SIZE - SIGN + 1, size=2)
                 square = frames[n, t, :, y:y + SIGN, x:x + SIGN]
                 (square if labels[n] else square.swapaxes(1, 2))[:, ::2] += 3
-            yield dict(
-                frames=torch.from_numpy(frames),
-                label=torch.from_numpy(labels),
-                number=torch.arange(4),
-                failures=[],
-                random_positions=torch.from_numpy(draw.random((4, STEPS, 2))),
-            )
+            yield dict(frames=torch.from_numpy(frames), label=torch.from_numpy(labels), number=torch.arange(4), failures=[],
+                       random_positions=torch.from_numpy(draw.random((4, STEPS, 2))))
     take.begin()
     found, endless = [], batches()
     for k in range(100): found.append(take(endless, *divmod(k, 10))[0]['loss'])
@@ -198,9 +141,4 @@ def test_a_hundred_losses_are_as_they_were(monkeypatch):
 
 if __name__ == '__main__':
     known = json.loads(LOSSES.read_text()) if LOSSES.exists() else {}
-    LOSSES.write_text(
-        json.dumps(
-            {**known, '.'.join(torch.__version__.split('.')[:2]): hundred_losses(pytest.MonkeyPatch())}, indent=0
-        )
-        + '\n'
-    )
+    LOSSES.write_text(json.dumps({**known, '.'.join(torch.__version__.split('.')[:2]): hundred_losses(pytest.MonkeyPatch())}, indent=0) + '\n')

@@ -16,20 +16,7 @@ def contents(folder): return {p.relative_to(folder): p.read_bytes() for p in sor
 
 def test_processes_do_not_matter(tmp_path):
     config = needle.NeedleConfig(videos=40, val_share=.25, seed=3)
-    done = run(
-        'python',
-        '-m',
-        'adafocus.data.needle',
-        tmp_path / 'two',
-        '--videos',
-        40,
-        '--val-share',
-        0.25,
-        '--seed',
-        3,
-        '--workers',
-        2,
-    )
+    done = run('python', '-m', 'adafocus.data.needle', tmp_path/'two', '--videos', 40, '--val-share', .25, '--seed', 3, '--workers', 2)
     assert done.returncode == 0, done.stderr
     one = needle.write_dataset(tmp_path/'one', config, workers=1, progress=False)
     assert contents(one) == contents(tmp_path/'two') and needle.is_dataset(one, config)
@@ -38,15 +25,10 @@ def test_processes_do_not_matter(tmp_path):
 
 def test_a_killed_writer_leaves_nothing_that_is_trusted(tmp_path):
     out = tmp_path/'data'
-    writer = subprocess.Popen(
-        [sys.executable, '-m', 'adafocus.data.needle', str(out), '--videos', '3000', '--workers', '1'],
-        cwd=ROOT,
-        stderr=subprocess.DEVNULL,
-    )
+    writer = subprocess.Popen([sys.executable, '-m', 'adafocus.data.needle', str(out), '--videos', '3000', '--workers', '1'], cwd=ROOT, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and len(list(tmp_path.glob('.data.*.partial/*/*/*.mp4'))) < 20: time.sleep(.05)
-    writer.send_signal(signal.SIGKILL)
-    writer.wait()
+    writer.send_signal(signal.SIGKILL); writer.wait()
     assert list(tmp_path.glob('.data.*.partial')) and not out.exists()
     needle.write_dataset(out, needle.NeedleConfig(videos=12), workers=1, progress=False)
     assert sorted(os.listdir(tmp_path)) == ['data'] and len(list(out.glob('*/*/*.mp4'))) == 12

@@ -46,12 +46,9 @@ def test_training(arch, parameters):
     assert_near(far)
     assert len(norms) == parameters
     largest = max(theirs for _, _, theirs in norms)
-    for name, ours, theirs in norms:
-        assert ours is not None and abs(ours - theirs) < NEAR * max(theirs, NEAR * largest), (name, ours, theirs)
-    if arch == 'mn2rn':  # of ours none is left without a gradient; of theirs those of the classifiers that nothing uses
-        assert left == {
-            f'{part}.{kind}': None for part in ('global_CNN.classifier', 'local_CNN.fc') for kind in ('weight', 'bias')
-        }
+    for name, ours, theirs in norms: assert ours is not None and abs(ours - theirs) < NEAR*max(theirs, NEAR*largest), (name, ours, theirs)
+    if arch == 'mn2rn':                                   # of ours none is left without a gradient; of theirs those of the classifiers that nothing uses
+        assert left == {f'{part}.{kind}': None for part in ('global_CNN.classifier', 'local_CNN.fc') for kind in ('weight', 'bias')}
     else: assert left == {}
 
 
@@ -59,11 +56,7 @@ def test_training(arch, parameters):
 def test_every_name_of_a_released_file_is_accounted_for(arch):
     model = load_official(parity.checkpoint(arch))
     ours = [released for name in model.state_dict() for released in released_names(name, model.config)]
-    unused = {
-        'mn2rn': {'global_CNN.classifier', 'local_CNN.fc'},
-        'rn': {'global_CNN.fc', 'local_CNN.fc'},
-        'tsm': set(),
-    }[arch]
+    unused = {'mn2rn': {'global_CNN.classifier', 'local_CNN.fc'}, 'rn': {'global_CNN.fc', 'local_CNN.fc'}, 'tsm': set()}[arch]
     assert len(ours) == len(set(ours))
     assert set(parity.shapes(arch)) - set(ours) == {f'{name}.{kind}' for name in unused for kind in ('weight', 'bias')}
 
@@ -71,10 +64,7 @@ def test_every_name_of_a_released_file_is_accounted_for(arch):
 def test_a_wrong_reading_is_noticed():
     "The comparison can fail: with positions in the released order, or without the shift, it is far off."
     found, state = parity.stored(), parity.checkpoint('tsm')
-    state['policy_stn.10.weight'], state['policy_stn.10.bias'] = (
-        state['policy_stn.10.weight'].flip(0),
-        state['policy_stn.10.bias'].flip(0),
-    )
+    state['policy_stn.10.weight'], state['policy_stn.10.bias'] = state['policy_stn.10.weight'].flip(0), state['policy_stn.10.bias'].flip(0)
     model, name = load_official(state), 'tsm_p128'
     inputs = parity.videos(f'{name}/glance', 2, 8), parity.videos(f'{name}/focus', 2, 12)
     with torch.no_grad(): swapped = model(*inputs)

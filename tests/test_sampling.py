@@ -46,31 +46,18 @@ def test_every_frame_can_be_drawn_and_none_is_preferred_by_the_ends(frames, coun
 @settings(max_examples=300, deadline=None)
 @given(st.integers(8, 4000), st.integers(8, 4000), SEED, st.booleans(), st.integers(1, 512))
 def test_a_view_lies_in_the_frame(height, width, seed, flip, size):
-    training, evaluation = (
-        training_view((height, width), np.random.default_rng(seed), flip),
-        evaluation_view((height, width), max(256, size), size),
-    )
+    training, evaluation = training_view((height, width), np.random.default_rng(seed), flip), evaluation_view((height, width), max(256, size), size)
     for view in (training, evaluation):
-        assert (
-            view.left >= 0
-            and view.top >= 0
-            and view.left + view.width <= view.resized[1]
-            and view.top + view.height <= view.resized[0]
-        )
+        assert view.left >= 0 and view.top >= 0 and view.left + view.width <= view.resized[1] and view.top + view.height <= view.resized[0]
         assert View.of(view.as_tensor()) == view
-    assert (
-        (training.width, training.height) in crop_sizes((height, width))
-        and not (training.flip and not flip)
-        and not evaluation.flip
-    )
+    assert (training.width, training.height) in crop_sizes((height, width)) and not (training.flip and not flip) and not evaluation.flip
     assert min(evaluation.resized) == max(256, size) and (evaluation.width, evaluation.height) == (size, size)
 
 
 def test_the_released_code_takes_the_same(beside):
     facts = json.loads((beside('reference')/'facts.json').read_text())
     for key, name in (('segment_indices_eval', 'last'), ('segment_indices_eval_tsm', 'first')):
-        for case, indices in facts[key].items():
-            assert segment_indices(*map(int, case.split(',')), short=name).tolist() == indices, (key, case)
+        for case, indices in facts[key].items(): assert segment_indices(*map(int, case.split(',')), short=name).tolist() == indices, (key, case)
     for count, order in facts['frame_order'].items():
         if int(count) > 2: assert frame_order(int(count)) == order
     for case, sizes in facts['multiscale_crop_sizes'].items():
@@ -91,8 +78,7 @@ def hashes(loader, epochs=2):
     for epoch in range(epochs):
         loader.sampler.set_epoch(epoch)
         for batch in loader:
-            for name in ('frames', 'label', 'random_positions', 'number', 'frame_numbers'):
-                found.update(batch[name].numpy().tobytes())
+            for name in ('frames', 'label', 'random_positions', 'number', 'frame_numbers'): found.update(batch[name].numpy().tobytes())
     return found.hexdigest()
 
 
@@ -103,14 +89,7 @@ def test_how_many_processes_load_changes_nothing(tiny):
     for workers in (1, 2, 4): assert hashes(build_loader(data.train, config, True, 5, workers)) == first
     for more in (dict(prefetch_factor=4), dict(prefetch_factor=2, multiprocessing_context='spawn')):
         loader = build_loader(data.train, config, True, 5)
-        assert (
-            hashes(
-                DataLoader(
-                    loader.dataset, 5, sampler=loader.sampler, collate_fn=collate, drop_last=True, num_workers=2, **more
-                )
-            )
-            == first
-        )
+        assert hashes(DataLoader(loader.dataset, 5, sampler=loader.sampler, collate_fn=collate, drop_last=True, num_workers=2, **more)) == first
     other = build_loader(data.train, replace(config, seed=1), True, 5)
     assert hashes(other) != first
 
@@ -118,8 +97,7 @@ def test_how_many_processes_load_changes_nothing(tiny):
 def _load(path):
     data = open_data(path)
     loader = build_loader(data.train, SampleConfig(num_frames=2, frame_size=96, resize=112), True, 5, 2)
-    next(iter(loader))
-    keep.append(loader)
+    next(iter(loader)); keep.append(loader)
 
 
 keep = []                            # so that nothing but the process's end ends the loading processes
@@ -128,8 +106,7 @@ keep = []                            # so that nothing but the process's end end
 def test_a_process_that_loads_ends_and_its_loading_processes_with_it(tiny):
     "Also one that is itself a child of multiprocessing, whose end is another one than Python's."
     process = multiprocessing.get_context('fork').Process(target=_load, args=(str(tiny),))
-    process.start()
-    process.join(60)
+    process.start(); process.join(60)
     try: assert process.exitcode == 0
     finally: process.kill()
 
@@ -137,8 +114,5 @@ def test_a_process_that_loads_ends_and_its_loading_processes_with_it(tiny):
 def test_crops_and_positions_differ_from_video_to_video_and_from_epoch_to_epoch(tiny):
     data, config = open_data(str(tiny)), SampleConfig(num_frames=4, frame_size=96, resize=112)
     dataset = VideoDataset(data.train, config, True)
-    drawn = {
-        (tuple(s['frame_numbers'].tolist()), tuple(s['random_positions'].flatten().tolist()))
-        for s in (dataset[epoch, n] for epoch in range(4) for n in range(50))
-    }
+    drawn = {(tuple(s['frame_numbers'].tolist()), tuple(s['random_positions'].flatten().tolist())) for s in (dataset[epoch, n] for epoch in range(4) for n in range(50))}
     assert len(drawn) >= 190

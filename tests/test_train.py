@@ -12,20 +12,7 @@ from adafocus.run.config import load_config
 def trained(tiny, tmp_path_factory):
     "A run of two epochs by one process, and what it printed."
     out = tmp_path_factory.mktemp('runs')/'one'
-    done = run(
-        'accelerate',
-        'launch',
-        *ONE_PROCESS,
-        '-m',
-        'adafocus.train',
-        '--data',
-        tiny,
-        '--out',
-        out,
-        '--epochs',
-        2,
-        *SMALL,
-    )
+    done = run('accelerate', 'launch', *ONE_PROCESS, '-m', 'adafocus.train', '--data', tiny, '--out', out, '--epochs', 2, *SMALL)
     assert done.returncode == 0, done.stderr
     return out, done.stdout
 
@@ -33,68 +20,25 @@ def trained(tiny, tmp_path_factory):
 def test_a_run_is_a_folder(trained, tiny):
     out, printed = trained
     files = {str(p.relative_to(out)) for p in out.rglob('*') if p.is_file()}
-    assert {
-        'config.yaml',
-        'metrics.jsonl',
-        'model.safetensors',
-        'evaluation.json',
-        'plots/policies.png',
-        'plots/patches.png',
-        'plots/training.png',
-    } <= files
-    assert {
-        f'checkpoints/epoch-0002-step-000000/{name}'
-        for name in ('state.json', 'manifest.json', 'model.safetensors', 'optimizer.safetensors')
-    } <= files
-    assert not [name for name in files if name.endswith(('.pkl', '.bin', '.pt', '.pth'))] and any(
-        'tfevents' in name for name in files
-    )
+    assert {'config.yaml', 'metrics.jsonl', 'model.safetensors', 'evaluation.json', 'plots/policies.png', 'plots/patches.png', 'plots/training.png'} <= files
+    assert {f'checkpoints/epoch-0002-step-000000/{name}' for name in ('state.json', 'manifest.json', 'model.safetensors', 'optimizer.safetensors')} <= files
+    assert not [name for name in files if name.endswith(('.pkl', '.bin', '.pt', '.pth'))] and any('tfevents' in name for name in files)
     environment = json.loads((out/'environment.jsonl').read_text())
-    assert (
-        environment['torch'] == torch.__version__.split('+')[0]
-        and environment['device'] == 'cpu'
-        and environment['device_name']
-        and len(environment['commit']) >= 40
-        and '--epochs' in environment['command']
-    )
+    assert environment['torch'] == torch.__version__.split('+')[0] and environment['device'] == 'cpu' and environment['device_name'] and len(environment['commit']) >= 40 and '--epochs' in environment['command']
     steps = [json.loads(line) for line in (out/'steps.jsonl').open()]
-    assert (
-        steps[-1]['step'] == 10
-        and all(line[f'{part}_seconds'] >= 0 for line in steps for part in ('data', 'forward', 'backward', 'optimizer'))
-        and steps[-1]['backward_seconds'] > 0
-    )
+    assert steps[-1]['step'] == 10 and all(line[f'{part}_seconds'] >= 0 for line in steps for part in ('data', 'forward', 'backward', 'optimizer')) and steps[-1]['backward_seconds'] > 0
     lines = [json.loads(line) for line in (out/'metrics.jsonl').open()]
-    assert [m['epoch'] for m in lines] == [0, 1] and all(
-        m['videos'] == 20 and len(m['val']['accuracy']) == 8 for m in lines
-    )
+    assert [m['epoch'] for m in lines] == [0, 1] and all(m['videos'] == 20 and len(m['val']['accuracy']) == 8 for m in lines)
     config = load_config(out/'config.yaml')
     assert config.data.data == str(tiny) and config.train.epochs == 2 and len(config.classes) == 10
-    for word in (
-        '  epoch     step',
-        '1/2',
-        '2/2',
-        'left',
-        'learned',
-        'random',
-        'central',
-        'gaussian',
-        't=1',
-        't=8',
-        'centre inside',
-        f'the run is in {out}',
-    ):
-        assert word in printed
+    for word in ('  epoch     step', '1/2', '2/2', 'left', 'learned', 'random', 'central', 'gaussian', 't=1', 't=8', 'centre inside', f'the run is in {out}'): assert word in printed
 
 
 def test_evaluate_prints_the_same_again(trained):
     out, printed = trained
     again = run('python', '-m', 'adafocus.evaluate', out)
     assert again.returncode == 0, again.stderr
-    table = [
-        line
-        for line in printed.splitlines()
-        if line.startswith(('policy', 'learned', 'random', 'central', 'gaussian', 'gain'))
-    ]
+    table = [line for line in printed.splitlines() if line.startswith(('policy', 'learned', 'random', 'central', 'gaussian', 'gain'))]
     assert len(table) == 6 and all(line in again.stdout.splitlines() for line in table)
 
 
@@ -103,20 +47,7 @@ def test_two_processes_count_every_video_once(trained, tiny, tmp_path):
     data = tmp_path/'odd'
     for path in (tiny/'train').glob('*/*.mp4'): _link(path, data/'train'/path.parent.name/path.name)
     for path in sorted((tiny/'val').glob('*/*.mp4'))[:17]: _link(path, data/'val'/path.parent.name/path.name)
-    done = run(
-        'python',
-        '-m',
-        *TWO_PROCESSES,
-        'adafocus.train',
-        '--data',
-        data,
-        '--out',
-        tmp_path / 'two',
-        '--epochs',
-        2,
-        *SMALL,
-        **CPU,
-    )
+    done = run('python', '-m', *TWO_PROCESSES, 'adafocus.train', '--data', data, '--out', tmp_path/'two', '--epochs', 2, *SMALL, **CPU)
     assert done.returncode == 0, done.stderr
     assert '2 processes on cpu' in done.stdout
     lines = [json.loads(line) for line in (tmp_path/'two'/'metrics.jsonl').open()]
@@ -169,59 +100,20 @@ def test_a_wrong_argument_is_one_clear_sentence(flags, says, tiny, tmp_path):
 def test_a_dry_run_says_what_would_be_done_and_writes_nothing(tiny, tmp_path):
     done = run('python', '-m', 'adafocus.train', '--data', tiny, '--out', tmp_path/'run', *SMALL, '--dry-run')
     assert done.returncode == 0 and not (tmp_path/'run').exists(), done.stderr
-    for word in (
-        'model',
-        'parameters',
-        'GFLOPs a video',
-        '50 videos to train on, 20 to evaluate on',
-        '5 an epoch, 60 in 12 epochs',
-        'GB a process',
-        'checkpoint',
-    ):
-        assert word in done.stdout
+    for word in ('model', 'parameters', 'GFLOPs a video', '50 videos to train on, 20 to evaluate on', '5 an epoch, 60 in 12 epochs', 'GB a process', 'checkpoint'): assert word in done.stdout
 
 
 def test_compiled_in_parts_clipped_and_frozen(tiny, tmp_path):
     "All that is there for speed and memory, in one epoch, and then gone on with."
-    flags = (
-        '--compile',
-        '--accumulate',
-        2,
-        '--clip-norm',
-        5,
-        '--freeze-batch-norm',
-        'partial',
-        '--mixed-precision',
-        'bf16',
-        '--workers',
-        2,
-    )
-    done = run(
-        'python',
-        '-m',
-        'adafocus.train',
-        '--data',
-        tiny,
-        '--out',
-        tmp_path / 'run',
-        *SMALL,
-        '--epochs',
-        1,
-        *flags,
-        timeout=600,
-    )
+    flags = '--compile', '--accumulate', 2, '--clip-norm', 5, '--freeze-batch-norm', 'partial', '--mixed-precision', 'bf16', '--workers', 2
+    done = run('python', '-m', 'adafocus.train', '--data', tiny, '--out', tmp_path/'run', *SMALL, '--epochs', 1, *flags, timeout=600)
     assert done.returncode == 0, done.stderr
     done = run('python', '-m', 'adafocus.train', '--resume', tmp_path/'run', '--epochs', 2, '--compile', 'False')
-    assert (
-        done.returncode == 0
-        and 'going on after 1 epochs' in done.stdout
-        and [json.loads(line)['epoch'] for line in (tmp_path / 'run' / 'metrics.jsonl').open()] == [0, 1]
-    ), done.stderr
+    assert done.returncode == 0 and 'going on after 1 epochs' in done.stdout and [json.loads(line)['epoch'] for line in (tmp_path/'run'/'metrics.jsonl').open()] == [0, 1], done.stderr
 
 
 def test_an_occupied_folder_is_left_alone(tiny, tmp_path):
-    (tmp_path/'run').mkdir()
-    (tmp_path/'run'/'thesis.txt').write_text('mine')
+    (tmp_path/'run').mkdir(); (tmp_path/'run'/'thesis.txt').write_text('mine')
     done = run('python', '-m', 'adafocus.train', '--data', tiny, '--out', tmp_path/'run', *SMALL)
     assert done.returncode == 2 and 'is not empty' in done.stderr
     assert [p.name for p in (tmp_path/'run').iterdir()] == ['thesis.txt']
@@ -231,73 +123,21 @@ def test_unreadable_videos_are_named_counted_and_left_out(tiny, tmp_path):
     data = tmp_path/'data'
     for path in sorted(tiny.glob('*/*/*.mp4')): _link(path, data/path.relative_to(tiny))
     bad = [sorted((data/split).glob('*/*.mp4'))[3] for split in ('train', 'val')]
-    for path in bad:
-        path.unlink()
-        path.write_bytes(b'nothing that moves')
-    done = run(
-        'python',
-        '-m',
-        'adafocus.train',
-        '--data',
-        data,
-        '--out',
-        tmp_path / 'run',
-        '--epochs',
-        2,
-        '--skip-bad',
-        'True',
-        *SMALL,
-    )
+    for path in bad: path.unlink(); path.write_bytes(b'nothing that moves')
+    done = run('python', '-m', 'adafocus.train', '--data', data, '--out', tmp_path/'run', '--epochs', 2, '--skip-bad', 'True', *SMALL)
     assert done.returncode == 0, done.stderr
     for path in bad: assert done.stderr.count(f'left out: {path}') >= 1
-    assert done.stderr.count(f'left out: {bad[0]}') == 1  # in training once, however often it is met
+    assert done.stderr.count(f'left out: {bad[0]}') == 1                            # in training once, however often it is met
     lines = [json.loads(line) for line in (tmp_path/'run'/'metrics.jsonl').open()]
     assert lines[-1]['left_out'] == 2 and lines[-1]['videos'] == 19 and '1 could not be read' in done.stdout
-    strict = run(
-        'python', '-m', 'adafocus.train', '--data', data, '--out', tmp_path / 'strict', '--max-bad-share', '0', *SMALL
-    )
-    assert (
-        strict.returncode == 1
-        and 'more than --max-bad-share allows' in strict.stderr
-        and 'Traceback' not in strict.stderr
-    )
+    strict = run('python', '-m', 'adafocus.train', '--data', data, '--out', tmp_path/'strict', '--max-bad-share', '0', *SMALL)
+    assert strict.returncode == 1 and 'more than --max-bad-share allows' in strict.stderr and 'Traceback' not in strict.stderr
 
 
 def test_real_clips(beside, tmp_path):
     "Sixty surveillance clips, two classes, no split of their own; the paper's recipe with small encoders."
-    done = run(
-        'python',
-        '-m',
-        'adafocus.train',
-        '--data',
-        beside('clips'),
-        '--out',
-        tmp_path / 'run',
-        '--epochs',
-        1,
-        '--batch-size',
-        8,
-        '--num-frames',
-        4,
-        '--frame-size',
-        96,
-        '--resize',
-        112,
-        '--patch-size',
-        48,
-        '--global-encoder',
-        'small_global',
-        '--local-encoder',
-        'small_local',
-        '--policy-hidden',
-        32,
-        '--classifier-hidden',
-        64,
-    )
+    done = run('python', '-m', 'adafocus.train', '--data', beside('clips'), '--out', tmp_path/'run', '--epochs', 1, '--batch-size', 8, '--num-frames', 4, '--frame-size', 96,
+               '--resize', 112, '--patch-size', 48, '--global-encoder', 'small_global', '--local-encoder', 'small_local', '--policy-hidden', 32, '--classifier-hidden', 64)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path/'run'/'evaluation.json').read_text())
-    assert (
-        found['videos'] == 12
-        and found['feature_reuse']
-        and load_config(tmp_path / 'run' / 'config.yaml').classes == ['fight', 'normal']
-    )
+    assert found['videos'] == 12 and found['feature_reuse'] and load_config(tmp_path/'run'/'config.yaml').classes == ['fight', 'normal']

@@ -17,12 +17,9 @@ from adafocus.show.widgets import PatchExplorer
 def explorer(tmp_path_factory, made):   # noqa: F811
     run, config = tmp_path_factory.mktemp('run'), preset('needle')
     config.classes = list(needle.GLYPHS)
-    torch.manual_seed(0)
-    save_config(config, run/'config.yaml')
-    save_weights(AdaFocus(config.model), run/'model.safetensors')
+    torch.manual_seed(0); save_config(config, run/'config.yaml'); save_weights(AdaFocus(config.model), run/'model.safetensors')
     e = PatchExplorer(run, [made/'good.mp4'])
-    e.said = []
-    e.send = lambda content, buffers=None: e.said.append(content)
+    e.said = []; e.send = lambda content, buffers=None: e.said.append(content)
     yield e
     e.close()
 
@@ -38,11 +35,7 @@ def upload(e, name, content, piece=1 << 20):
 
 def still_usable(e, made):   # noqa: F811
     assert list(e._uploads.folder.iterdir()) == []
-    assert (
-        upload(e, 'good.mp4', (made / 'good.mp4').read_bytes())['done']
-        and e.trace.name == 'good.mp4'
-        and e.message == ''
-    )
+    assert upload(e, 'good.mp4', (made/'good.mp4').read_bytes())['done'] and e.trace.name == 'good.mp4' and e.message == ''
 
 
 @pytest.mark.parametrize('sizes', [[(8192, 8192)], [(64, 64), (8192, 8192)]], ids=['large', 'grows'])
@@ -58,25 +51,15 @@ def test_an_upload_that_is_cut_lies_or_is_something_else(explorer, made):   # no
     assert len(files) > 5
     for file in files:
         found = upload(explorer, file.name, file.read_bytes())
-        assert (
-            found.get('done')
-            or found['error'].startswith(file.name)
-            and str(explorer._uploads.folder) not in found['error']
-            and '\n' not in found['error']
-        ), (file, found)
+        assert found.get('done') or found['error'].startswith(file.name) and str(explorer._uploads.folder) not in found['error'] and '\n' not in found['error'], (file, found)
     assert any('done' not in upload(explorer, f.name, f.read_bytes()) for f in files if f.name != 'good.mp4')
     still_usable(explorer, made)
 
 
 def test_the_shared_broken_clips_as_uploads(explorer, made, beside):   # noqa: F811
     bad = {f.name: upload(explorer, f.name, f.read_bytes()) for f in sorted(beside('clips_bad').glob('*.mp4'))}
-    for name in ('audio_only.mp4', 'empty.mp4', 'text.mp4'):
-        assert bad[name].get('error', '').startswith(name), bad[name]
+    for name in ('audio_only.mp4', 'empty.mp4', 'text.mp4'): assert bad[name].get('error', '').startswith(name), bad[name]
     assert bad['one_frame.mp4'].get('done') and bad['tiny.mp4'].get('done')
     still_usable(explorer, made)
     good = sorted(beside('clips').rglob('*.mp4'))[0]
-    assert (
-        upload(explorer, good.name, good.read_bytes())['done']
-        and Path(explorer.trace.name).name == good.name
-        and explorer.trace.frames.shape == (8, 112, 112, 3)
-    )
+    assert upload(explorer, good.name, good.read_bytes())['done'] and Path(explorer.trace.name).name == good.name and explorer.trace.frames.shape == (8, 112, 112, 3)

@@ -21,11 +21,7 @@ BIN = Path(sys.executable).parent
 def find_chromium():
     names = 'chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'
     found = os.environ.get('CHROMIUM') or next(filter(None, map(shutil.which, names)), None)
-    if not found:
-        pytest.exit(
-            f'no browser was found: none of {", ".join(names)} is installed; apt-get install chromium gets one, or $CHROMIUM names one',
-            returncode=2,
-        )
+    if not found: pytest.exit(f'no browser was found: none of {", ".join(names)} is installed; apt-get install chromium gets one, or $CHROMIUM names one', returncode=2)
     return found
 
 
@@ -33,10 +29,7 @@ def find_chromium():
 def browser():
     from playwright.sync_api import sync_playwright
     with sync_playwright() as p:
-        b = p.chromium.launch(
-            executable_path=find_chromium(),
-            args=['--no-sandbox', '--js-flags=--expose-gc', '--enable-precise-memory-info'],
-        )
+        b = p.chromium.launch(executable_path=find_chromium(), args=['--no-sandbox', '--js-flags=--expose-gc', '--enable-precise-memory-info'])
         yield b
         b.close()
 
@@ -48,45 +41,26 @@ def place(tmp_path_factory):
     here = tmp_path_factory.mktemp('notebooks')
     for name in NOTEBOOKS: shutil.copy(ROOT/'nbs'/f'{name}.ipynb', here)
     if run := os.environ.get('ADAFOCUS_BROWSER_RUN'): return here, Path(run)
-    done = subprocess.run(
-        [BIN / 'jupyter', 'nbconvert', '--to', 'notebook', '--execute', '--inplace', 'your_own_videos.ipynb'],
-        cwd=here,
-        capture_output=True,
-        text=True,
-        env={**os.environ, 'PATH': f'{BIN}:{os.environ["PATH"]}'},
-    )
+    done = subprocess.run([BIN/'jupyter', 'nbconvert', '--to', 'notebook', '--execute', '--inplace', 'your_own_videos.ipynb'], cwd=here, capture_output=True, text=True, env={**os.environ, 'PATH': f'{BIN}:{os.environ["PATH"]}'})
     assert done.returncode == 0, done.stderr[-3000:]
     return here, here/'runs'/'mine'
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
+    with socket.socket() as s: s.bind(('127.0.0.1', 0)); return s.getsockname()[1]
 
 
 def serve(command, url, cwd, env, patience=120):
     "Start a server and wait until it answers."
     log = open(cwd/f'{command[1]}-{free_port()}.log', 'w')
-    process = subprocess.Popen(
-        [str(c) for c in command],
-        cwd=cwd,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        env={**os.environ, 'PATH': f'{BIN}:{os.environ["PATH"]}', **env},
-        start_new_session=True,
-    )
+    process = subprocess.Popen([str(c) for c in command], cwd=cwd, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, 'PATH': f'{BIN}:{os.environ["PATH"]}', **env}, start_new_session=True)
     end = time.monotonic() + patience
     while True:
-        try:
-            urllib.request.urlopen(url, timeout=5)
-            return process
+        try: urllib.request.urlopen(url, timeout=5); return process
         except OSError as e:
-            if getattr(e, 'code', 0) in (401, 403):
-                return process
-            if process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(Path(log.name).read_text()[-3000:]) from None
-            time.sleep(0.3)
+            if getattr(e, 'code', 0) in (401, 403): return process
+            if process.poll() is not None or time.monotonic() > end: raise RuntimeError(Path(log.name).read_text()[-3000:]) from None
+            time.sleep(.3)
 
 
 def stop(process):
@@ -100,38 +74,12 @@ def jupyter(place, tmp_path_factory):
     "A function from an application, lab or notebook, and a path to an address with its token."
     here, run = place
     token, port, home = secrets.token_hex(8), free_port(), tmp_path_factory.mktemp('jupyter')
-    settings = home/'settings'/'@jupyterlab'/'apputils-extension'
-    settings.mkdir(parents=True)
+    settings = home/'settings'/'@jupyterlab'/'apputils-extension'; settings.mkdir(parents=True)
     (settings/'notification.jupyterlab-settings').write_text('{"fetchNews": "false", "checkForUpdates": false}')
-    command = [
-        BIN / 'jupyter',
-        'lab',
-        '--no-browser',
-        '--allow-root',
-        '--expose-app-in-browser',
-        '--ServerApp.ip=127.0.0.1',
-        f'--ServerApp.port={port}',
-        f'--IdentityProvider.token={token}',
-        f'--ServerApp.root_dir={here}',
-        '--JupyterNotebookApp.expose_app_in_browser=True',
-        '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate',
-    ]
-    process = serve(
-        command,
-        f'http://127.0.0.1:{port}/api',
-        here,
-        dict(
-            ADAFOCUS_DEMO=str(run),
-            JUPYTER_CONFIG_DIR=str(home),
-            JUPYTERLAB_SETTINGS_DIR=str(home / 'settings'),
-            OMP_NUM_THREADS='2',
-        ),
-    )
-    yield (
-        lambda app, path: (
-            f'http://127.0.0.1:{port}/{dict(lab=f"lab/workspaces/{secrets.token_hex(4)}/tree", notebook="notebooks")[app]}/{path}?token={token}'
-        )
-    )
+    command = [BIN/'jupyter', 'lab', '--no-browser', '--allow-root', '--expose-app-in-browser', '--ServerApp.ip=127.0.0.1', f'--ServerApp.port={port}', f'--IdentityProvider.token={token}',
+               f'--ServerApp.root_dir={here}', '--JupyterNotebookApp.expose_app_in_browser=True', '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate']
+    process = serve(command, f'http://127.0.0.1:{port}/api', here, dict(ADAFOCUS_DEMO=str(run), JUPYTER_CONFIG_DIR=str(home), JUPYTERLAB_SETTINGS_DIR=str(home/'settings'), OMP_NUM_THREADS='2'))
+    yield lambda app, path: f'http://127.0.0.1:{port}/{dict(lab=f"lab/workspaces/{secrets.token_hex(4)}/tree", notebook="notebooks")[app]}/{path}?token={token}'
     stop(process)
 
 
@@ -142,18 +90,12 @@ class Notebook:
         self.page = self.context.new_page()
         self.dialogs, self.wrong = [], []
         self.page.on('dialog', lambda d: (self.dialogs.append(d.message), d.dismiss()))
-        self.page.on(
-            'pageerror', lambda e: 'blob:' in (e.stack or '') and self.wrong.append(f'{e}\n{e.stack}')
-        )  # a widget's script; applications have errors of their own
+        self.page.on('pageerror', lambda e: 'blob:' in (e.stack or '') and self.wrong.append(f'{e}\n{e.stack}'))   # a widget's script; applications have errors of their own
         self.page.goto(address)
-        self.page.wait_for_function(
-            'window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel', timeout=120_000
-        )
+        self.page.wait_for_function('window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel', timeout=120_000)
 
     def run_all(self):
-        self.page.evaluate(
-            '() => { window.ran = null; window.jupyterapp.commands.execute("notebook:run-all-cells").then(x => window.ran = true, e => window.ran = String(e)); }'
-        )
+        self.page.evaluate('() => { window.ran = null; window.jupyterapp.commands.execute("notebook:run-all-cells").then(x => window.ran = true, e => window.ran = String(e)); }')
 
     def finish(self, timeout=300_000):
         self.page.wait_for_function('window.ran !== null', timeout=timeout)
@@ -186,11 +128,7 @@ def data(view): return view.evaluate('e => ({...e.dataset})')
 
 
 def until(page, view, condition, timeout=60_000): # a condition in JavaScript on the dataset `d`
-    page.wait_for_function(
-        '([e, c]) => new Function("d", "e", "return " + c)(e.dataset, e)',
-        arg=[view.element_handle(), condition],
-        timeout=timeout,
-    )
+    page.wait_for_function('([e, c]) => new Function("d", "e", "return " + c)(e.dataset, e)', arg=[view.element_handle(), condition], timeout=timeout)
 
 
 def axe(page, context='.adafocus'):
