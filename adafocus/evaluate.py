@@ -16,7 +16,7 @@ from accelerate import Accelerator
 
 from .method.official import load_official
 from .run.config import load_config, run_folder
-from .run.folder import VideosUnreadable, load_run, open_run_data, locked_run_folder, save_weights
+from .run.folder import VideosUnreadable, load_run, locked_run_folder, open_run_data, save_weights
 from .run.presets import checkpoint_values
 from .show.plots import finish
 

@@ -13,7 +13,7 @@ import pytest
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
-from adafocus.data import needle   # noqa: E402
+from adafocus.data import needle  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
 BESIDE = ROOT.parent/'shared'

@@ -17,8 +17,7 @@ from pathlib import Path
 import torch
 
 from adafocus import train
-from adafocus.trainer import checkpoints
-from adafocus.trainer import signals as stopping
+from adafocus.trainer import checkpoints, signals as stopping
 
 
 def die(number=signal.SIGKILL, group=False):

@@ -12,10 +12,10 @@ from safetensors.torch import load_file
 from torch.utils.checkpoint import checkpoint_sequential
 
 from adafocus.method.crop import crop_patches
-from adafocus.system.processes import usable_cores
 from adafocus.method.losses import adafocus_loss
 from adafocus.method.model import AdaFocus
 from adafocus.method.official import load_official, released_names
+from adafocus.system.processes import usable_cores
 
 FOLDER = Path(__file__).parent/'reference'
 LAYOUTS = dict(mn2rn='mn2_rn50', rn='rn50_rn50', tsm='tsm')             # our names of the architectures, and those in `reference/`

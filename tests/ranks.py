@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import torch
-
 from forking import Trip, before
 
 from adafocus import train
@@ -48,12 +47,14 @@ def not_finite(where, *args):
 def score(out, data, *sizes):
     "Which videos are counted, and the mean average precision, for several numbers of videos and batch sizes."
     from dataclasses import replace
+
     from accelerate import Accelerator
-    from adafocus.run.presets import preset
+
     from adafocus.data.datasets.opening.opening import open_data
-    from adafocus.run.scoring import evaluate
     from adafocus.method.model import AdaFocus
     from adafocus.run.feed import RunLoader
+    from adafocus.run.presets import preset
+    from adafocus.run.scoring import evaluate
     torch.set_num_threads(1)
     accelerator, videos, found = Accelerator(cpu=True), open_data(data).train, {}
     config = preset('needle')

@@ -17,7 +17,7 @@ from conftest import ROOT
 
 pytest.importorskip('voila', reason='voila, which is in the dev extra, is not installed')
 requests = pytest.importorskip('requests')
-import nbformat   # noqa: E402
+import nbformat  # noqa: E402
 
 SECRET, TOKEN = 'xyzzy-in-the-source', 'a-token-of-the-test'
 ODD = '<img src=x onerror=alert(1)>'

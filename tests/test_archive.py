@@ -14,9 +14,9 @@ import tyro
 from conftest import CPU, ROOT, TWO_PROCESSES, run
 
 from adafocus import predict
-from adafocus.run.config import Config, DataConfig, save_config
 from adafocus.data import needle
 from adafocus.method.model import AdaFocus, ModelConfig
+from adafocus.run.config import Config, DataConfig, save_config
 from adafocus.run.folder import save_weights
 
 COMMAND = '-m', 'adafocus.predict'

@@ -12,10 +12,10 @@ import pytest
 from conftest import ROOT, SMALL, run
 
 from adafocus.check import check_data
-from adafocus.data.video.readers.guard import DecodeProcess, open_guarded
 from adafocus.data.loading import SampleConfig, VideoDataset
 from adafocus.data.records import Video
 from adafocus.data.video.readers.files import VideoError, write_video
+from adafocus.data.video.readers.guard import DecodeProcess, open_guarded
 from adafocus.data.video.readers.readers import open_video
 
 DECODERS = 'decord', 'pyav'

@@ -15,10 +15,9 @@ from adafocus import predict
 from adafocus.data import needle
 from adafocus.data.video.readers.files import probe
 from adafocus.early_exit.thresholds.curve import exit_curve
+from adafocus.early_exit.thresholds.predictor import Predictor
 from adafocus.early_exit.thresholds.solver import METHODS, solve_thresholds
 from adafocus.early_exit.thresholds.store import load_exits
-from adafocus.early_exit.thresholds.predictor import Predictor
-
 
 STEP = 0.005327    # GFLOPs that a step of the network below costs
 BUDGETS = 1.5*STEP, 2.5*STEP, 4*STEP
@@ -65,8 +64,9 @@ def test_adaptive_exit_lies_above_random_exit_and_fixed_length(trained):
 def test_what_a_plan_promises_is_what_predict_does(trained):
     "On the videos it was solved on exactly, one by one; on others within what chance allows."
     from accelerate import Accelerator
-    from adafocus.run.scoring import collect_logits
+
     from adafocus.run.folder import load_run, open_run_data
+    from adafocus.run.scoring import collect_logits
     run_folder = trained[0]
     model, config = load_run(run_folder); data = open_run_data(config)
     logits, labels, numbers, _ = collect_logits(model, data.train, config, Accelerator(cpu=True), False)

@@ -10,15 +10,13 @@ import pytest
 from accelerate import Accelerator
 from conftest import ROOT
 
-from adafocus.experiments import __main__ as experiments
-from adafocus.experiments import suite
 from adafocus.data.needle import NeedleConfig
-from adafocus.experiments.__main__ import main, config_for_results
-from adafocus.experiments.results import read_results
-from adafocus.experiments.workbench import Machine, Workbench
+from adafocus.experiments import __main__ as experiments, suite
+from adafocus.experiments.__main__ import config_for_results, main
 from adafocus.experiments.claims import CLAIMS, check_claims, verdict
-from adafocus.experiments.results import Results
+from adafocus.experiments.results import Results, read_results
 from adafocus.experiments.tables import summary_table
+from adafocus.experiments.workbench import Machine, Workbench
 from adafocus.trainer.signals import StopSignals
 
 RESULTS = ROOT/'nbs'/'results'/'laptop.jsonl'
@@ -149,9 +147,9 @@ def test_shown_results_are_those_of_the_plan():
 
 def test_shown_results_add_up():
     "What can be checked without training: shares are shares, seconds are sums, random exit costs what early exit does, GFLOPs are those of the model."
-    from adafocus.run.config import _build
     from adafocus.method.costs import count
     from adafocus.method.model import ModelConfig
+    from adafocus.run.config import _build
     found = Results(RESULTS)
     for x in found.lines:
         if x['kind'] == 'result': assert all(0 <= s <= 1 for s in np.atleast_1d(x.get('score', 0)))

@@ -8,11 +8,11 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from adafocus.trainer import steps
-from adafocus.run.presets import preset
 from adafocus.method.losses import adafocus_loss
-from adafocus.run.metrics import box_in_patch
 from adafocus.method.model import AdaFocus, ModelConfig
+from adafocus.run.metrics import box_in_patch
+from adafocus.run.presets import preset
+from adafocus.trainer import steps
 from adafocus.trainer.steps import TrainStep, parameter_groups
 
 SIZE, SIGN, PATCH, STEPS = 32, 8, 14, 4

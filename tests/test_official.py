@@ -7,10 +7,10 @@ import torch
 from conftest import CPU, ONE_PROCESS, SMALL, TWO_PROCESSES, run
 from safetensors.torch import load_file
 
-from adafocus.run.config import load_config
-from adafocus.run.folder import load_run
 from adafocus.method.model import AdaFocus
 from adafocus.method.official import OFFICIAL, load_official, to_official
+from adafocus.run.config import load_config
+from adafocus.run.folder import load_run
 
 
 @pytest.fixture(scope='module')

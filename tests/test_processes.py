@@ -8,8 +8,8 @@ import pytest
 from conftest import CPU, ROOT, SMALL, THOROUGH, run
 from safetensors.torch import load_file
 
-from adafocus.trainer.checkpoints import checkpoints
 from adafocus.data import needle
+from adafocus.trainer.checkpoints import checkpoints
 
 # nothing that depends on which videos a process sees together: batch norms are frozen, nothing is dropped
 TRAIN = *SMALL, '--freeze-batch-norm', 'all', '--dropout', '0', '--log-steps', '1', '--log-with', 'none', '--epochs', '4', '--num-frames', '4'

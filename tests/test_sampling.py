@@ -5,8 +5,7 @@ import multiprocessing
 from dataclasses import replace
 
 import numpy as np
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from torch.utils.data import DataLoader
 
 from adafocus.data.datasets.opening.opening import open_data

@@ -13,11 +13,11 @@ import pytest
 from conftest import CPU, SMALL, TWO_PROCESSES, run
 from safetensors.torch import load_file
 
-from adafocus.trainer.checkpoints import checkpoints
-from adafocus.data.shards import __main__ as shards
 from adafocus.data.loading import SampleConfig
 from adafocus.data.shard_files import open_shards, read_again, read_samples
+from adafocus.data.shards import __main__ as shards
 from adafocus.data.shards.streams import build_shard_loader
+from adafocus.trainer.checkpoints import checkpoints
 
 CONFIG = SampleConfig(num_frames=2, frame_size=112, resize=112, decode_timeout=0.)
 

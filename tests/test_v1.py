@@ -7,10 +7,10 @@ from conftest import CPU, SMALL, run
 from safetensors.torch import load_file
 from test_learning import PATCH, SIZE, STEPS, videos
 
-from adafocus.trainer.checkpoints import checkpoints
-from adafocus.run.metrics import box_in_patch
 from adafocus.method.model import AdaFocus, ModelConfig
 from adafocus.method.v1 import STAGES, Exploration, StagedAdaFocus, ppo_loss, rewards, stage_loss
+from adafocus.run.metrics import box_in_patch
+from adafocus.trainer.checkpoints import checkpoints
 
 TINY = ModelConfig(num_classes=2, num_frames=STEPS, frame_size=SIZE, patch_size=PATCH, global_encoder='small_global', local_encoder='small_local', policy='grid', policy_channels=16,
                    policy_hidden=32, classifier_hidden=32, feature_reuse=False)

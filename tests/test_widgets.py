@@ -3,13 +3,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_bad_files import encode, made   # noqa: F401
+from test_bad_files import encode, made  # noqa: F401
 
-from adafocus.run.config import save_config
-from adafocus.run.presets import preset
 from adafocus.data import needle
 from adafocus.method.model import AdaFocus
+from adafocus.run.config import save_config
 from adafocus.run.folder import save_weights
+from adafocus.run.presets import preset
 from adafocus.show.widgets import PatchExplorer
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
-from .memory import FrameCache, FramePool, PackedList, _cache, TensorBytes
+from .memory import FrameCache, FramePool, PackedList, TensorBytes, _cache
 from .records import Video
 from .sampling import frame_order, segment_indices
 from .transforms import evaluation_view, training_view

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from .thresholds import ExitPlan, _check_exits, ExitScore
+from .thresholds import ExitPlan, ExitScore, _check_exits
 
 # %% ../../nbs/5_early_exit/03_curve.ipynb #6dd43a96
 @dataclass

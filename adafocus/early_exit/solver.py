@@ -16,15 +16,15 @@ from torch import Tensor
 from adafocus.early_exit.thresholds import (
     NEVER,
     ExitPlan,
-    midpoints,
+    ExitScore,
     _check_exits,
     _confidences,
     _from_log_odds,
-    merge_ties,
     _log_odds,
-    ExitScore,
     exit_steps,
     geometric_thresholds,
+    merge_ties,
+    midpoints,
 )
 
 # %% ../../nbs/5_early_exit/02_solver.ipynb #36ac79fa

@@ -16,7 +16,7 @@ from accelerate.utils import extract_model_from_parallel
 from torch import Tensor
 
 from .model import AdaFocus, ModelConfig
-from .weights import batch_counters, state_dict_mismatch, plain_names, read_weights
+from .weights import batch_counters, plain_names, read_weights, state_dict_mismatch
 
 # %% ../../nbs/1_method/09_official.ipynb #3131330a
 OFFICIAL: dict[str, ModelConfig] = {

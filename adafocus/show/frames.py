@@ -23,7 +23,7 @@ from ..run.config import Config
 from ..run.metrics import Scores
 from .curves import nearest_stop
 from .style import POLICY_STYLES, draw_box, label_ends, new_figure, open_axes
-from .traces import VideoTrace, Tracer, exits_of
+from .traces import Tracer, VideoTrace, exits_of
 
 # %% ../../nbs/6_show/03_frames.ipynb #9873e67e
 def plot_patches(frames:list,             # for each video (T, S, S, 3) uint8, in processing order

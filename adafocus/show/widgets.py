@@ -27,10 +27,10 @@ from ..run.config import load_config
 from .curves import nearest_stop, plot_budget_stops, plot_monitor
 from .frames import plot_trace
 from .page.canvas import Canvas, page_of
-from .page.payload import PayloadTooLarge, jpegs, budget_stop_numbers, shown_name, trace_numbers
+from .page.payload import PayloadTooLarge, budget_stop_numbers, jpegs, shown_name, trace_numbers
 from .page.uploads import UploadRejected, Uploads
 from .playground import playground_picture, plot_crop
-from .traces import VideoTrace, Tracer, read_budget_stops
+from .traces import Tracer, VideoTrace, read_budget_stops
 
 # %% ../../nbs/6_show/09_widgets.ipynb #30145b53
 class _Widget(Canvas):

@@ -28,7 +28,7 @@ from ..method.official import start_from
 from ..method.v1 import StagedAdaFocus
 from ..run.config import Config, load_config, run_folder, save_config
 from ..run.feed import RunLoader
-from ..run.folder import open_run_data, locked_run_folder, save_weights, report_missing
+from ..run.folder import locked_run_folder, open_run_data, report_missing, save_weights
 from ..run.metrics import Scores
 from ..run.scoring import evaluate
 from ..system.clock import PARTS

@@ -110,7 +110,8 @@ def _serve(requests, answers, memory, log, limit_mb):
     "The decoding process: until the one that asks is gone."
     serve_parent()
     server, said = _Server(memory, log, limit_mb), time.monotonic()
-    import av, decord
+    import av
+    import decord
     keep_memory()
     _limit_memory(limit_mb)
     def answer(found):
