@@ -20,7 +20,7 @@ from ..early_exit.network import EarlyExitModel
 from ..early_exit.predictor import Predictor
 from ..early_exit.store import load_exits
 from ..early_exit.thresholds import NEVER, confidence, exit_steps
-from ..method.model import spread
+from ..method.model import broadcast_positions
 from ..run.folder import open_run_data
 from ..run.scoring import POLICY_NAMES, baseline_positions
 
@@ -110,7 +110,7 @@ class Tracer:
                     positions = network.model.decide(maps, focus.shape[1])
                 else:
                     steps = 1 if network.model.policy.per_video else focus.shape[1]
-                    positions = spread(
+                    positions = broadcast_positions(
                         baseline_positions(policy, [number], steps, self.config.seed).to(focus.device), focus.shape[1]
                     )
                 logits = network.model.classify(e_G, network.model.look(focus, positions), positions).logits[0]
