@@ -116,7 +116,7 @@ def main(run:Annotated[Path, tyro.conf.Positional], data:str|None=None, out:str|
 # %% ../nbs/7_jobs/03_evaluate.ipynb #7f22b664
 def finish_budgets(run:str|Path, accelerator:Accelerator, budgets:tuple[float,...], method:str, criterion:str, calibrate_on:str|None, timed:int, skip_bad:bool)->None:
     "Solve and score a run's budgets (see adafocus.early_exit.budgets), print the table and save the plot."
-    from adafocus.early_exit.thresholds.budgets import budget_table, evaluate_budgets
+    from adafocus.early_exit.budgets import budget_table, evaluate_budgets
     calibrate_on = calibrate_on or ('val' if load_config(Path(run)/'config.yaml').data.val_share == 1 else 'train')
     curve, found = evaluate_budgets(
         run, accelerator, budgets, method, criterion, calibrate_on, timed=timed, skip_bad=skip_bad

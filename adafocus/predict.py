@@ -103,7 +103,7 @@ def _archive(json, draw, run, videos, out, *how):
         raise ValueError(
             f'{"json" if json else "draw"} is given with out, which writes JSON lines into {out} and nothing else; one of them can be given'
         )
-    from adafocus.early_exit.thresholds.archive import score_archive
+    from adafocus.early_exit.archive import score_archive
     if (found := score_archive(run, videos, out, *how)) is None: return
     failed = sum(not read for read in found.values())
     print(f'{out} holds {len(found)} videos' + (f', of which {failed} could not be read' if failed else ''), flush=True)

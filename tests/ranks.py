@@ -50,7 +50,7 @@ def score(out, data, *sizes):
 
     from accelerate import Accelerator
 
-    from adafocus.data.datasets.opening.opening import open_data
+    from adafocus.data.datasets.opening import open_data
     from adafocus.method.model import AdaFocus
     from adafocus.run.feed import RunLoader
     from adafocus.run.presets import preset

@@ -14,9 +14,9 @@ from conftest import ROOT, SMALL, run
 from adafocus.check import check_data
 from adafocus.data.loading import SampleConfig, VideoDataset
 from adafocus.data.records import Video
-from adafocus.data.video.readers.files import VideoError, write_video
-from adafocus.data.video.readers.guard import DecodeProcess, open_guarded
-from adafocus.data.video.readers.readers import open_video
+from adafocus.data.video.files import VideoError, write_video
+from adafocus.data.video.guard import DecodeProcess, open_guarded
+from adafocus.data.video.readers import open_video
 
 DECODERS = 'decord', 'pyav'
 
@@ -331,7 +331,7 @@ def growth(read, repeats=2000, warm=500):
 def test_memory_stays_flat_over_two_thousand_clips(made):
     "This process, and the one that decodes for it."
     dataset = VideoDataset([Video(made/'tiny.mp4', (0,))], SampleConfig(num_frames=4, frame_size=32, resize=48), True)
-    from adafocus.data.video.readers.guard import _here
+    from adafocus.data.video.guard import _here
     dataset[0, 0]
     child = Path(f'/proc/{_here.process._process.pid}')
     resident = lambda: int((child/'statm').read_text().split()[1])*os.sysconf('SC_PAGE_SIZE')
@@ -355,7 +355,7 @@ def test_an_idle_loader_does_not_grow(tmp_path):
     "A decoder that is left open goes on decoding: ours is closed before the sample is returned."
     write_video(tmp_path/'long.mp4', picture(10, 720, 1280).repeat(30, 0), 30)
     with open_guarded(tmp_path/'long.mp4') as reader: reader.read([0, 1])
-    from adafocus.data.video.readers.guard import _here
+    from adafocus.data.video.guard import _here
     resident = lambda: int(Path(f'/proc/{_here.process._process.pid}/statm').read_text().split()[1])*os.sysconf('SC_PAGE_SIZE')
     before = resident(); time.sleep(4)
     assert resident() - before < 100e6

@@ -13,11 +13,11 @@ from conftest import CPU, ONE_PROCESS, ROOT, TWO_PROCESSES, run
 
 from adafocus import predict
 from adafocus.data import needle
-from adafocus.data.video.readers.files import probe
-from adafocus.early_exit.thresholds.curve import exit_curve
-from adafocus.early_exit.thresholds.predictor import Predictor
-from adafocus.early_exit.thresholds.solver import METHODS, solve_thresholds
-from adafocus.early_exit.thresholds.store import load_exits
+from adafocus.data.video.files import probe
+from adafocus.early_exit.curve import exit_curve
+from adafocus.early_exit.predictor import Predictor
+from adafocus.early_exit.solver import METHODS, solve_thresholds
+from adafocus.early_exit.store import load_exits
 
 STEP = 0.005327    # GFLOPs that a step of the network below costs
 BUDGETS = 1.5*STEP, 2.5*STEP, 4*STEP
@@ -163,7 +163,7 @@ def test_export_and_what_leaves_the_kit(trained, tmp_path):
     said = json.loads((tmp_path/'onnx'/'export.json').read_text())
     glance, focus = (onnxruntime.InferenceSession(str(tmp_path/'onnx'/f'{name}.onnx')) for name in ('glance', 'focus'))
     plan = next(p for p in said['plans'] if p['budget'] == BUDGETS[1])
-    from adafocus.data.video.readers.readers import open_video
+    from adafocus.data.video.readers import open_video
     videos = sorted((data/'val').glob('*/*.mp4'))[:12]
     with Predictor(run_folder, budget=BUDGETS[1]) as predictor: expected = predictor(videos)
     for path, p in zip(videos, expected):

@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from torchvision.io import write_jpeg
 
 from adafocus.check import check_data
-from adafocus.data.datasets.opening.opening import open_data, open_dataset
+from adafocus.data.datasets.opening import open_data, open_dataset
 from adafocus.data.records import DATASETS
-from adafocus.data.video.readers.files import write_video
-from adafocus.data.video.readers.readers import open_video
+from adafocus.data.video.files import write_video
+from adafocus.data.video.readers import open_video
 from adafocus.run.config import load_config
 from adafocus.run.presets import preset
 from adafocus.run.scoring import evaluate_run

@@ -5,7 +5,7 @@ import av
 import numpy as np
 import pytest
 
-from adafocus.data.video.readers.readers import open_video
+from adafocus.data.video.readers import open_video
 
 FRAMES, BITS, BLOCK, HEIGHT = 80, 8, 16, 96
 

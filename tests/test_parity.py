@@ -6,7 +6,7 @@ import torch
 
 from adafocus.data.sampling import frame_order, segment_indices
 from adafocus.data.transforms import crop_sizes
-from adafocus.early_exit.thresholds.thresholds import confidence, exit_steps, geometric_thresholds
+from adafocus.early_exit.thresholds import confidence, exit_steps, geometric_thresholds
 from adafocus.method.official import load_official, released_names
 from adafocus.run.metrics import mean_average_precision
 from adafocus.system.processes import usable_cores

@@ -8,11 +8,11 @@ import numpy as np
 from hypothesis import given, settings, strategies as st
 from torch.utils.data import DataLoader
 
-from adafocus.data.datasets.opening.opening import open_data
+from adafocus.data.datasets.opening import open_data
 from adafocus.data.loading import SampleConfig, VideoDataset, build_loader, collate
 from adafocus.data.sampling import frame_order, segment_indices
 from adafocus.data.transforms import View, crop_sizes, evaluation_view, training_view
-from adafocus.data.video.readers.readers import shown_size
+from adafocus.data.video.readers import shown_size
 
 FRAMES, COUNT, SEED = st.integers(1, 200_000), st.integers(1, 300), st.integers(0, 2**32 - 1)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import Notebook, axe, data, until
 
-from adafocus.early_exit.thresholds.predictor import Predictor
+from adafocus.early_exit.predictor import Predictor
 from adafocus.show.traces import Tracer, read_budget_stops
 
 KEYS = '''(root) => { window.times = []; const slider = root.querySelector('input[aria-label=frame]');

@@ -8,7 +8,7 @@ import pytest
 from conftest import SHOTS, axe, data, free_port, serve, stop, until
 from test_lab import KEYS, PIXELS, good_video, last_stop, slide, steps
 
-from adafocus.early_exit.thresholds.predictor import Predictor
+from adafocus.early_exit.predictor import Predictor
 from adafocus.show.traces import Tracer, read_budget_stops
 
 

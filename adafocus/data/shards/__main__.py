@@ -29,7 +29,7 @@ def main(data:Annotated[str, tyro.conf.Positional], out:Annotated[Path, tyro.con
         manifest: what python -m adafocus.check has found; not given: manifest.jsonl in the data's folder, if it is there
         workers: shards that are read or written at a time
     """
-    from adafocus.data.datasets.opening.opening import kind_of_data, missing_videos, open_data
+    from adafocus.data.datasets.opening import kind_of_data, missing_videos, open_data
     try:
         if shard_mb < 1 or workers < 1 or shards is not None and shards < 1:
             raise ValueError('shard_mb, shards and workers must be at least 1')
