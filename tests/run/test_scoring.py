@@ -36,7 +36,7 @@ def test_scores_do_not_depend_on_the_batch_size(data, model):
 def test_unreadable_videos_are_an_error_unless_left_out(data, model, tmp_path, capsys):
     (tmp_path/'bad.mp4').write_bytes(b'no video')
     config = replace(preset('needle'), data=replace(preset('needle').data, workers=0))
-    run, videos = OpenRun(tmp_path, model, config, data, Accelerator(cpu=True)), [*data.val[:3], Video(tmp_path/'bad.mp4', (0,))]
+    run, videos = OpenRun(tmp_path, model, config, data, Accelerator(cpu=True)), [*(replace(v, boxes=None, visible=None) for v in data.val[:3]), Video(tmp_path/'bad.mp4', (0,))]
     with pytest.raises(VideosUnreadable, match='1 of 4 videos.*--skip-bad.*bad.mp4'): score_videos(run, videos)
     scores, failures = score_videos(run, videos, skip_bad=True)
     assert len(scores['learned'].numbers) == 3 and len(failures) == 1 and 'left out' in capsys.readouterr().err
