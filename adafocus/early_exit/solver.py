@@ -34,7 +34,7 @@ def _exits(levels, thresholds): # (N, T), (T,) -> (N,)
     return exit_steps(torch.from_numpy(levels), torch.from_numpy(thresholds)).numpy()
 
 def _geometric(levels, costs, budget):
-    "Return the geometric thresholds with the largest q whose mean cost is within the budget, and q (None: no exit at all)."
+    "Return the thresholds of the largest q that keeps within the budget, and q. Where all steps fit, q is None."
     def at(log_q):
         thresholds = geometric_thresholds(torch.from_numpy(levels), math.exp(log_q)).numpy()
         return thresholds, costs[_exits(levels, thresholds)].mean()
@@ -51,8 +51,8 @@ def _geometric(levels, costs, budget):
 
 # %% ../../nbs/5_early_exit/02_solver.ipynb #325eec94
 def _if_they_left(levels, correct, costs, thresholds, t):
-    """For the videos that run at step t, the surest first: their levels (n,), and what changes if the first
-    0, 1, ... n of them exit there: gains (n + 1,), costs (n + 1,). Last, the cost of all videos if none does."""
+    """Take the n videos that run at step t, the surest first. Return their levels (n,), and the changes of right
+    answers (n + 1,) and cost (n + 1,) if the first 0, 1, ... n exit there. Last, the cost of all if none does."""
     without = thresholds.copy()
     without[t] = NEVER
     later = _exits(levels, without)
@@ -62,7 +62,7 @@ def _if_they_left(levels, correct, costs, thresholds, t):
     spent = np.cumsum(costs[t] - costs[later[order]])
     return levels[order, t], np.concatenate([[0], gain]), np.concatenate([[0], spent]), costs[later].sum()
 
-# %% ../../nbs/5_early_exit/02_solver.ipynb #8f4f708e
+# %% ../../nbs/5_early_exit/02_solver.ipynb #692e9cc3
 def _best_threshold(levels, correct, costs, thresholds, t, value):
     "Return the threshold of step t that has the highest value, and the old one if no threshold has a finite value."
     values, gain, spent, total = _if_they_left(levels, correct, costs, thresholds, t)
@@ -73,8 +73,8 @@ def _best_threshold(levels, correct, costs, thresholds, t, value):
     if worth[best] == -np.inf: return thresholds[t]
     return values[best - 1] if best else NEVER
 
-def _improve(levels, correct, costs, thresholds, value:Callable, rounds=20): # value: of gains, costs, and the total cost
-    "Choose one threshold after the other, from the last step to the first, until nothing changes."
+def _improve(levels, correct, costs, thresholds, value:Callable, rounds=20):
+    "Choose one threshold after the other, from the last step to the first, until nothing changes. `value` takes gains, costs, total."
     thresholds = thresholds.copy()
     for _ in range(rounds):
         before = thresholds.copy()
@@ -83,7 +83,7 @@ def _improve(levels, correct, costs, thresholds, value:Callable, rounds=20): # v
         if (thresholds == before).all(): break
     return thresholds
 
-# %% ../../nbs/5_early_exit/02_solver.ipynb #20edf1fa
+# %% ../../nbs/5_early_exit/02_solver.ipynb #7bdc85ca
 def _with_price(price): return lambda gain, spent, total: gain - price*spent
 
 def _within(limit): # GFLOPs of all videos
@@ -106,7 +106,7 @@ def _by_price(levels, correct, costs, budget, geometric):
         if low and high/low < 1.02: break
     return candidates
 
-# %% ../../nbs/5_early_exit/02_solver.ipynb #edf24a6d
+# %% ../../nbs/5_early_exit/02_solver.ipynb #c06d7a7f
 def _search(levels, score, costs, budget, geometric):
     "Return thresholds within the budget that score at least as well on these videos as the geometric ones."
     priced = _by_price(levels, score.correct, costs, budget, geometric)
@@ -120,7 +120,7 @@ def _search(levels, score, costs, budget, geometric):
         if cost <= budget*(1 + 1e-12) and (best is None or rank > best[0]): best = rank, thresholds
     return best[1]
 
-# %% ../../nbs/5_early_exit/02_solver.ipynb #b3d8b641
+# %% ../../nbs/5_early_exit/02_solver.ipynb #780161d8
 SOLVERS = 'geometric', 'search'
 
 def check_budget(budget:float, costs:np.ndarray)->None: # GFLOPs a video; (T,)
@@ -129,7 +129,7 @@ def check_budget(budget:float, costs:np.ndarray)->None: # GFLOPs a video; (T,)
         raise ValueError(f'budget is {budget:g} GFLOPs a video; it must be at least {costs[0]:.4g}, '
                          f'what the first step costs ({costs[-1]:.4g} is all steps)')
 
-# %% ../../nbs/5_early_exit/02_solver.ipynb #6479b28f
+# %% ../../nbs/5_early_exit/02_solver.ipynb #7475e85f
 def solve_thresholds(outputs:Tensor,        # logits (N, T, K), or confidences (N, T), of videos after each step
                      costs:np.ndarray,      # (T,) GFLOPs of a video that exits at each step, of `adafocus.method.costs`
                      budget:float,          # B, GFLOPs a video on average
