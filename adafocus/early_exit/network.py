@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..data.transforms import normalise
 from .stepwise import StepState, Stepwise, why_not_stepwise
-from .store import RunExits, load_exits
+from .store import load_exits
 from .thresholds import NEVER, ExitPlan, confidence
 from ..method.costs import count
 from ..method.crop import patch_boxes
@@ -65,7 +65,7 @@ def _precision(name):
     if name not in _PRECISIONS: raise ValueError(f'mixed_precision is {name!r}; it may be {", ".join(_PRECISIONS)}')
     return _PRECISIONS[name]
 
-# %% ../../nbs/5_early_exit/06_network.ipynb #c8bf7552
+# %% ../../nbs/5_early_exit/06_network.ipynb #72f1602d
 class EarlyExitModel:
     "A run's model, ready to step, and the rule by which it stops."
     def __init__(self, run:str|Path,              # a run's folder
@@ -97,7 +97,7 @@ class EarlyExitModel:
             plan = self.exits.plan(float(budget))
             self.rule = ExitRule(np.asarray(plan.thresholds, np.float64), self.exits.criterion, plan)
 
-# %% ../../nbs/5_early_exit/06_network.ipynb #6dbb8e25
+# %% ../../nbs/5_early_exit/06_network.ipynb #f5314db6
 @patch(as_prop=True)
 def thresholds(self:EarlyExitModel)->np.ndarray: return self.rule.thresholds
 @patch(as_prop=True)
@@ -105,7 +105,7 @@ def criterion(self:EarlyExitModel)->str: return self.rule.criterion
 @patch(as_prop=True)
 def plan(self:EarlyExitModel)->ExitPlan|None: return self.rule.plan
 
-# %% ../../nbs/5_early_exit/06_network.ipynb #cc848cf2
+# %% ../../nbs/5_early_exit/06_network.ipynb #f6e3d80c
 class NetworkStep(NamedTuple):
     "What one more frame of B videos gives, in NumPy."
     probabilities: np.ndarray # (B, K)
@@ -126,7 +126,7 @@ def step(self:EarlyExitModel, frames:Tensor, # (B, S, S, 3) uint8
     return NetworkStep(logits.softmax(-1).cpu().numpy(), sure, positions.float().cpu().numpy(),
                        self.rule.stops(sure, state.steps), state)
 
-# %% ../../nbs/5_early_exit/06_network.ipynb #09606c7d
+# %% ../../nbs/5_early_exit/06_network.ipynb #a02f9731
 @patch
 @torch.no_grad()
 def whole(self:EarlyExitModel,

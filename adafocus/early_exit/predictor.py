@@ -58,7 +58,7 @@ class Failed:
     error: str
     def as_dict(self)->dict: return dict(path=self.path, error=self.error)
 
-# %% ../../nbs/5_early_exit/07_predictor.ipynb #4280ba62
+# %% ../../nbs/5_early_exit/07_predictor.ipynb #c99286d8
 def _rounded(x, digits): return np.round(np.asarray(x, np.float64), digits).tolist()
 
 @patch
@@ -91,7 +91,7 @@ class _Underway:
         except VideoError as e: self.error = str(e)
         return self
 
-# %% ../../nbs/5_early_exit/07_predictor.ipynb #b9825bf5
+# %% ../../nbs/5_early_exit/07_predictor.ipynb #079ef614
 def _stack(videos): # of LazyFrames -> (B, T, S, S, 3)
     return torch.stack([torch.stack([frames[k] for k in range(frames.config.num_frames)]) for frames in videos])
 
@@ -108,7 +108,7 @@ def _advance(network, videos)->list[bool]:
     for video, *seen in zip(videos, *values): video.seen.append(seen)
     return stops
 
-# %% ../../nbs/5_early_exit/07_predictor.ipynb #19beecf5
+# %% ../../nbs/5_early_exit/07_predictor.ipynb #42e933a0
 def _prediction(network, path, numbers, boxes, seen):
     probabilities, confidences, positions = (np.concatenate(x) for x in zip(*seen))
     last = len(numbers) - 1 if network.steps else len(network.costs) - 1
@@ -144,12 +144,12 @@ class _Batches:
             if self.next is None or self.next is _END: return
             self.decode(_Underway(next(self.numbers), self.next, self.network, self.samples), 1)
 
-    def decoded(self)->list: # of _Underway
+    def wait_for_frames(self)->list: # of _Underway
         "Wait for at least one video's frames; not for long if others are ready, since a file may be slow."
         finished, self.decoding = wait(self.decoding, .05 if self.ready else None, FIRST_COMPLETED)
         return [future.result() for future in finished]
 
-# %% ../../nbs/5_early_exit/07_predictor.ipynb #2510bcb8
+# %% ../../nbs/5_early_exit/07_predictor.ipynb #e999af68
 @patch
 def step(self:_Batches)->Iterator: # of _Underway
     "Do one step of as many videos as fit a batch; return those that stop, and send the others on."
@@ -169,10 +169,10 @@ def finished(self:_Batches)->Iterator: # of _Underway, as they are ready
                 if self.next is _END: return
                 time.sleep(.02)                                                        # no name has come yet
             if len(self.ready) < self.batch_size and self.decoding:
-                arrived = self.decoded()
-                yield from (video for video in arrived if video.error)
-                self.ready.extend(video for video in arrived if not video.error)
-                if len(self.ready) < self.batch_size and arrived: continue
+                decoded = self.wait_for_frames()
+                yield from (video for video in decoded if video.error)
+                self.ready.extend(video for video in decoded if not video.error)
+                if len(self.ready) < self.batch_size and decoded: continue
             if self.ready: yield from self.step()
     finally:
         for future in self.decoding: future.cancel()
@@ -204,7 +204,7 @@ class Predictor(ModelHubMixin):
         self.network.use(budget, thresholds, criterion)
         return self
 
-# %% ../../nbs/5_early_exit/07_predictor.ipynb #9b0647d1
+# %% ../../nbs/5_early_exit/07_predictor.ipynb #5109104e
 @patch
 def each(self:Predictor, videos:Iterable[str|Path|Video|None])->Iterator[Prediction|Failed]:
     "Predict videos in their order, and take them in as there is room. None among them: the next one is not known yet."
@@ -226,7 +226,7 @@ def __call__(self:Predictor, videos:str|Path|Video|Iterable)->Prediction|list[Pr
         if _advance(self.network, [video])[0]: return _result(video)
     raise VideoError(video.error)
 
-# %% ../../nbs/5_early_exit/07_predictor.ipynb #bd55288c
+# %% ../../nbs/5_early_exit/07_predictor.ipynb #b4c5237a
 @patch
 def close(self:Predictor)->None:
     "End the threads that decode."
@@ -239,7 +239,7 @@ def __enter__(self:Predictor): return self
 @patch
 def __exit__(self:Predictor, *_): self.close()
 
-# %% ../../nbs/5_early_exit/07_predictor.ipynb #c58ac317
+# %% ../../nbs/5_early_exit/07_predictor.ipynb #159d0347
 @patch
 def _save_pretrained(self:Predictor, save_directory): save_model(self.network.run, save_directory)
 

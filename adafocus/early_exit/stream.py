@@ -43,7 +43,7 @@ class Stream:
         "Begin a new video."
         self._state, self.final = self.network.zeros, False
 
-# %% ../../nbs/5_early_exit/08_stream.ipynb #9ffd4b94
+# %% ../../nbs/5_early_exit/08_stream.ipynb #bce83e2e
 def _check_frame(frame, pushed, most):
     if frame.ndim != 3 or frame.shape[-1] != 3 or frame.dtype != torch.uint8:
         raise ValueError(f'frame is {frame.dtype} of shape {tuple(frame.shape)}; it must be uint8 (H, W, 3)')
@@ -59,7 +59,8 @@ def push(self:Stream, frame:np.ndarray|Tensor, # (H, W, 3) uint8 RGB
     frame, pushed = torch.as_tensor(frame), self._state.steps[0]
     _check_frame(frame, pushed, len(network.costs))
     view = evaluation_view(tuple(frame.shape[:2]), samples.resize, samples.frame_size)
-    (probabilities,), (sure,), (position,), (stop,), self._state = network.step(view.apply(frame[None], size), self._state)
+    step = network.step(view.apply(frame[None], size), self._state)
+    (probabilities,), (sure,), (position,), (stop,), self._state = step
     self.final = self.final or stop
     box = view.source_boxes(network.boxes(position[None]), size)[0]
     return StreamStep(self.classes[int(probabilities.argmax())], float(sure), self.final, pushed + 1,
