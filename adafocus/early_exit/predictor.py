@@ -58,7 +58,7 @@ class Failed:
     error: str
     def as_dict(self)->dict: return dict(path=self.path, error=self.error)
 
-# %% ../../nbs/5_early_exit/07_predictor.ipynb #c99286d8
+# %% ../../nbs/5_early_exit/07_predictor.ipynb #65f43733
 def _rounded(x, digits): return np.round(np.asarray(x, np.float64), digits).tolist()
 
 @patch
@@ -91,7 +91,7 @@ class _Underway:
         except VideoError as e: self.error = str(e)
         return self
 
-# %% ../../nbs/5_early_exit/07_predictor.ipynb #079ef614
+# %% ../../nbs/5_early_exit/07_predictor.ipynb #c322647f
 def _stack(videos): # of LazyFrames -> (B, T, S, S, 3)
     return torch.stack([torch.stack([frames[k] for k in range(frames.config.num_frames)]) for frames in videos])
 
@@ -108,7 +108,7 @@ def _advance(network, videos)->list[bool]:
     for video, *seen in zip(videos, *values): video.seen.append(seen)
     return stops
 
-# %% ../../nbs/5_early_exit/07_predictor.ipynb #42e933a0
+# %% ../../nbs/5_early_exit/07_predictor.ipynb #01196d15
 def _prediction(network, path, numbers, boxes, seen):
     probabilities, confidences, positions = (np.concatenate(x) for x in zip(*seen))
     last = len(numbers) - 1 if network.steps else len(network.costs) - 1
@@ -149,7 +149,7 @@ class _Batches:
         finished, self.decoding = wait(self.decoding, .05 if self.ready else None, FIRST_COMPLETED)
         return [future.result() for future in finished]
 
-# %% ../../nbs/5_early_exit/07_predictor.ipynb #e999af68
+# %% ../../nbs/5_early_exit/07_predictor.ipynb #11999604
 @patch
 def step(self:_Batches)->Iterator: # of _Underway
     "Do one step of as many videos as fit a batch; return those that stop, and send the others on."
@@ -204,7 +204,7 @@ class Predictor(ModelHubMixin):
         self.network.use(budget, thresholds, criterion)
         return self
 
-# %% ../../nbs/5_early_exit/07_predictor.ipynb #5109104e
+# %% ../../nbs/5_early_exit/07_predictor.ipynb #bd945bd4
 @patch
 def each(self:Predictor, videos:Iterable[str|Path|Video|None])->Iterator[Prediction|Failed]:
     "Predict videos in their order, and take them in as there is room. None among them: the next one is not known yet."
@@ -226,7 +226,7 @@ def __call__(self:Predictor, videos:str|Path|Video|Iterable)->Prediction|list[Pr
         if _advance(self.network, [video])[0]: return _result(video)
     raise VideoError(video.error)
 
-# %% ../../nbs/5_early_exit/07_predictor.ipynb #b4c5237a
+# %% ../../nbs/5_early_exit/07_predictor.ipynb #b6a45ce8
 @patch
 def close(self:Predictor)->None:
     "End the threads that decode."
@@ -239,7 +239,7 @@ def __enter__(self:Predictor): return self
 @patch
 def __exit__(self:Predictor, *_): self.close()
 
-# %% ../../nbs/5_early_exit/07_predictor.ipynb #159d0347
+# %% ../../nbs/5_early_exit/07_predictor.ipynb #50be7ad0
 @patch
 def _save_pretrained(self:Predictor, save_directory): save_model(self.network.run, save_directory)
 

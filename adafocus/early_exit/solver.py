@@ -62,7 +62,7 @@ def _if_they_left(levels, correct, costs, thresholds, t):
     spent = np.cumsum(costs[t] - costs[later[order]])
     return levels[order, t], np.concatenate([[0], gain]), np.concatenate([[0], spent]), costs[later].sum()
 
-# %% ../../nbs/5_early_exit/02_solver.ipynb #692e9cc3
+# %% ../../nbs/5_early_exit/02_solver.ipynb #adc34f20
 def _best_threshold(levels, correct, costs, thresholds, t, value):
     "Return the threshold of step t that has the highest value, and the old one if no threshold has a finite value."
     values, gain, spent, total = _if_they_left(levels, correct, costs, thresholds, t)
@@ -74,7 +74,7 @@ def _best_threshold(levels, correct, costs, thresholds, t, value):
     return values[best - 1] if best else NEVER
 
 def _improve(levels, correct, costs, thresholds, value:Callable, rounds=20):
-    "Choose one threshold after the other, from the last step to the first, until nothing changes. `value` takes gains, costs, total."
+    "Choose one threshold after the other, from the last step to the first, until nothing changes."
     thresholds = thresholds.copy()
     for _ in range(rounds):
         before = thresholds.copy()
@@ -83,7 +83,7 @@ def _improve(levels, correct, costs, thresholds, value:Callable, rounds=20):
         if (thresholds == before).all(): break
     return thresholds
 
-# %% ../../nbs/5_early_exit/02_solver.ipynb #7bdc85ca
+# %% ../../nbs/5_early_exit/02_solver.ipynb #2468c22d
 def _with_price(price): return lambda gain, spent, total: gain - price*spent
 
 def _within(limit): # GFLOPs of all videos
@@ -106,7 +106,7 @@ def _by_price(levels, correct, costs, budget, geometric):
         if low and high/low < 1.02: break
     return candidates
 
-# %% ../../nbs/5_early_exit/02_solver.ipynb #c06d7a7f
+# %% ../../nbs/5_early_exit/02_solver.ipynb #4d36dab1
 def _search(levels, score, costs, budget, geometric):
     "Return thresholds within the budget that score at least as well on these videos as the geometric ones."
     priced = _by_price(levels, score.correct, costs, budget, geometric)
@@ -120,16 +120,19 @@ def _search(levels, score, costs, budget, geometric):
         if cost <= budget*(1 + 1e-12) and (best is None or rank > best[0]): best = rank, thresholds
     return best[1]
 
-# %% ../../nbs/5_early_exit/02_solver.ipynb #780161d8
+# %% ../../nbs/5_early_exit/02_solver.ipynb #2332cd28
 SOLVERS = 'geometric', 'search'
 
-def check_budget(budget:float, costs:np.ndarray)->None: # GFLOPs a video; (T,)
+def check_budget(budget:float,     # GFLOPs a video
+                 costs:np.ndarray, # (T,)
+                 words:str='budget is', # how the sentence begins
+                )->None:
     "Raise ValueError for a budget that the first step alone exceeds."
     if not (math.isfinite(budget) and budget >= costs[0]*(1 - 1e-9)):
-        raise ValueError(f'budget is {budget:g} GFLOPs a video; it must be at least {costs[0]:.4g}, '
+        raise ValueError(f'{words} {budget:g} GFLOPs a video; it must be at least {costs[0]:.4g}, '
                          f'what the first step costs ({costs[-1]:.4g} is all steps)')
 
-# %% ../../nbs/5_early_exit/02_solver.ipynb #7475e85f
+# %% ../../nbs/5_early_exit/02_solver.ipynb #3d155eff
 def solve_thresholds(outputs:Tensor,        # logits (N, T, K), or confidences (N, T), of videos after each step
                      costs:np.ndarray,      # (T,) GFLOPs of a video that exits at each step, of `adafocus.method.costs`
                      budget:float,          # B, GFLOPs a video on average
