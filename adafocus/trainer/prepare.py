@@ -24,7 +24,8 @@ from ..method.official import start_from
 from ..method.v1 import StagedAdaFocus
 from ..run.config import Config, TrainConfig, load_config, run_folder, save_config
 from ..run.feed import RunLoader
-from ..system.files import keep_lines, write_line
+from ..run.folder import check_classes
+from ..system.files import keep_lines, write_line, write_whole
 from .checkpoints import find_checkpoint, load_checkpoint
 from .journal import environment, start_trackers
 from .progress import Progress, Training
@@ -51,7 +52,8 @@ def check_videos(config:Config, data:VideoData)->None:
     if not data.val:
         raise ValueError('there is no video to evaluate on; all of them are missing, or were found to be unreadable')
     if videos < batch:
-        raise ValueError(f'batch_size is {batch}, but there are {videos} videos to train on; it may be at most that many')
+        raise ValueError(f'batch_size is {batch}, but there are {videos} videos to train on; '
+                         'it may be at most that many')
 
 # %% ../../nbs/4_trainer/08_prepare.ipynb #9093e03f
 def check_batch_norms(config:Config, processes:int)->None:
@@ -60,8 +62,8 @@ def check_batch_norms(config:Config, processes:int)->None:
     videos = train.batch_size//(processes*train.accumulate)
     if videos*(1 if model.policy in ('mlp', 'video_grid') else model.num_frames) < 2:
         part = ' and part' if train.accumulate > 1 else ''
-        raise ValueError(f'batch_size is {train.batch_size}; policy {model.policy} with {model.num_frames} frames needs '
-                         f'at least 2 videos a process{part} to train')
+        raise ValueError(f'batch_size is {train.batch_size}; policy {model.policy} with {model.num_frames} frames '
+                         f'needs at least 2 videos a process{part} to train')
 
 # %% ../../nbs/4_trainer/08_prepare.ipynb #bb64b3dd
 def fit_to_data(config:Config, data:VideoData, processes:int, device:str='cpu')->Config:
@@ -69,9 +71,7 @@ def fit_to_data(config:Config, data:VideoData, processes:int, device:str='cpu')-
     check_batch(config.train, processes, device)
     check_videos(config, data)
     check_batch_norms(config, processes)
-    if config.classes and config.classes != data.classes:
-        raise ValueError(f'the run was trained on the classes {", ".join(config.classes)}; '
-                         f'the data has {", ".join(data.classes)}')
+    if config.classes: check_classes('the run', config.classes, data)
     flip = data.mirror if config.data.flip is None else config.data.flip
     model = replace(config.model, num_classes=len(data.classes))
     return replace(config, classes=data.classes, model=model, data=replace(config.data, flip=flip))
@@ -183,7 +183,8 @@ def write_start(run:Training, resume:bool)->None:
     write_line(folder/'environment.jsonl', environment(run.accelerator))
     if data.missing or data.bad:
         lines = '\n'.join(missing_videos(data, shown=10**9)) + '\n'
-        (folder/'left_out.txt').write_text(lines, encoding='utf-8', errors='backslashreplace')
+        with write_whole(folder/'left_out.txt') as partial:
+            partial.write_text(lines, encoding='utf-8', errors='backslashreplace')
 
 def begin(run:Training, folder:Path, resume:bool)->None: # the run's folder, locked by this run
     "Load what was left, and write and print what comes before the first step. All processes call it."

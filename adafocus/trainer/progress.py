@@ -82,13 +82,15 @@ class Training:
     folder: Path|None = None          # the run's folder, once it is locked
     progress: Progress = field(default_factory=Progress)
     bar: tqdm|None = None
+    rows: int = 0                     # of the table that were printed
 
     def __post_init__(self):
         videos = len(self.data.train) + len(self.data.val)
         self.bad_videos = BadVideos(self.config.data.max_bad_share*videos)
         self.check = FiniteCheck(self.config.train.non_finite == 'skip')
         self.guard = StepGuard(self.model, self.optimizer)
-        self.watch, self.saved_at = Stopwatch(self.accelerator.device), time.monotonic()
+        self.watch = Stopwatch(self.accelerator.device)
+        self.saved_at, self.epoch_began = time.monotonic(), (0, time.perf_counter())
 
 # %% ../../nbs/4_trainer/07_progress.ipynb #f6dc8878
 @patch(as_prop=True)
