@@ -80,7 +80,8 @@ class Forking:
     def _order(self, do, args, env):
         self.count += 1
         log = self.folder/f'log{self.count}'
-        self.process.stdin.write(json.dumps(dict(do=do, args=args, log=str(log), env=env)) + '\n'); self.process.stdin.flush()
+        self.process.stdin.write(json.dumps(dict(do=do, args=args, log=str(log), env=env)) + '\n')
+        self.process.stdin.flush()
         while 'status' in (answer := json.loads(self.process.stdout.readline())): self.ended[answer['pid']] = answer['status']
         return answer['pid'], log
 
@@ -90,7 +91,8 @@ class Forking:
         pid, log = started
         def end():
             with suppress(ProcessLookupError): os.kill(pid, signal.SIGKILL)
-        alarm = threading.Timer(patience, end); alarm.start()
+        alarm = threading.Timer(patience, end)
+        alarm.start()
         while pid not in self.ended:
             answer = json.loads(self.process.stdout.readline())
             self.ended[answer['pid']] = answer['status']
@@ -101,7 +103,9 @@ class Forking:
 
     def ranks(self, count, do, *args):
         "Statuses, and all that was said."
-        with socket.socket() as s: s.bind(('127.0.0.1', 0)); port = s.getsockname()[1]
+        with socket.socket() as s:
+            s.bind(('127.0.0.1', 0))
+            port = s.getsockname()[1]
         env = dict(WORLD_SIZE=count, LOCAL_WORLD_SIZE=count, MASTER_ADDR='127.0.0.1', MASTER_PORT=port)
         started = [self._order(do, [str(a) for a in args], {k: str(v) for k, v in dict(env, RANK=n, LOCAL_RANK=n).items()}) for n in range(count)]
         statuses, said = zip(*map(self.wait, started))
@@ -112,4 +116,6 @@ class Forking:
 def forking(tmp_path_factory):
     server = Forking(tmp_path_factory.mktemp('logs'))
     yield server
-    server.process.stdin.close(); server.process.kill(); server.process.wait()
+    server.process.stdin.close()
+    server.process.kill()
+    server.process.wait()

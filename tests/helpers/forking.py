@@ -99,7 +99,9 @@ def train_run(args, samples=None, kill_at=None, kill_in_save=None, phase=None, n
     if phase:
         done = []
         def act(*_):
-            if not done or phase == 'saving_often': done.append(1); die(number, group)
+            if not done or phase == 'saving_often':
+                done.append(1)
+                die(number, group)
         PHASES[phase](act)
         real = StopSignals.iterate
         def iterate(self, batches, allowed=True):
@@ -121,7 +123,8 @@ def save_over_and_over(run, kill_at, keep, slow=0.):
     from accelerate import Accelerator
     accelerator, model = Accelerator(cpu=True), torch.nn.Linear(40, 40)
     model, optimizer = accelerator.prepare(model, torch.optim.SGD(model.parameters(), lr=.1, momentum=.9))
-    model(torch.ones(1, 40)).sum().backward(); optimizer.step()
+    model(torch.ones(1, 40)).sum().backward()
+    optimizer.step()
     for epoch in range(6):
         if epoch == 3:
             trip = Trip(kill_at, die)
@@ -149,14 +152,17 @@ def main():
             status = 1
             try:
                 os.environ.update(order['env'])
-                if order['env']: import ranks; getattr(ranks, order['do'])(*order['args'])
+                if order['env']:
+                    import ranks
+                    getattr(ranks, order['do'])(*order['args'])
                 else: globals()[order['do']](**order['args'])
                 status = 0
             except SystemExit as e: status = e.code or 0
             except BaseException:
                 import traceback
                 traceback.print_exc()
-            sys.stdout.flush(); sys.stderr.flush()
+            sys.stdout.flush()
+            sys.stderr.flush()
             end_children()
             os._exit(status)
         answer(pid=pid)

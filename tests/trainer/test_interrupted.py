@@ -54,7 +54,8 @@ def check_goes_on(forking, out, whole, first_samples, lost=2):
     reference, order = whole
     assert samples(first_samples) == order[:len(samples(first_samples))]
     assert len(samples(first_samples)) - at <= lost, 'more steps were lost than lie between two checkpoints'
-    rest = first_samples.with_name('rest'); rest.unlink(missing_ok=True)
+    rest = first_samples.with_name('rest')
+    rest.unlink(missing_ok=True)
     status, said = forking('train_run', args=train(None, out, resume=True), samples=str(rest))
     assert status == 0, said
     assert samples(rest) == order[at:]
@@ -105,7 +106,8 @@ def test_killed_between_the_parts_of_a_step(forking, tiny, tmp_path):
 def test_a_kill_at_any_moment_of_a_save_leaves_a_whole_checkpoint(forking, tmp_path, keep):
     moments = 0
     while True:
-        out = tmp_path/f'{moments}'; out.mkdir()
+        out = tmp_path/f'{moments}'
+        out.mkdir()
         status, said = forking('save_over_and_over', run=str(out), kill_at=moments + 1, keep=keep)
         if status == 0: break
         assert status == -signal.SIGKILL, said
@@ -122,7 +124,8 @@ def test_a_kill_at_any_moment_of_a_save_leaves_a_whole_checkpoint(forking, tmp_p
 def test_a_kill_at_random_instants_of_slow_saves(forking, tmp_path, times):
     draw = random.Random(0)
     for k in range(times):
-        out = tmp_path/f'{k}'; out.mkdir()
+        out = tmp_path/f'{k}'
+        out.mkdir()
         started = forking.start('save_over_and_over', run=str(out), kill_at=999, keep=1 + k % 2, slow=.01)
         while not (out/'disturbed').exists(): time.sleep(.002)
         time.sleep(draw.uniform(0, .4))
@@ -142,7 +145,9 @@ def test_a_signal_saves_and_stops(forking, tiny, tmp_path, whole, phase, number,
     out = tmp_path/'run'
     status, said = forking('train_run', args=train(tiny, out, '--workers', workers, '--save-steps', 0), samples=str(tmp_path/'first'), phase=phase, number=int(number), group=group)
     assert status == STATUS[number], said
-    if phase == 'start': assert not out.exists() and 'stopped by' in said; return
+    if phase == 'start':
+        assert not out.exists() and 'stopped by' in said
+        return
     at = check_goes_on(forking, out, whole, tmp_path/'first', lost=0)
     assert at == dict(first_batch=0, data_wait=3, forward=7, backward=4, evaluation=5, saving=5, epoch_end=5)[phase] and 'stopped after' in said
 
@@ -179,7 +184,8 @@ def test_no_pickle_is_ever_loaded(forking, tiny, tmp_path):
     status, said = forking('train_run', args=train(None, out, resume=True))
     assert status == 0 and 'random_states_0.pkl does not belong to it' in said and not canary.exists()
     import pickle
-    pickle.loads(payload); assert canary.exists()                               # it would have worked
+    pickle.loads(payload)
+    assert canary.exists()                               # it would have worked
 
 
 DISK = '''
@@ -263,11 +269,13 @@ def test_two_trainers_one_folder(tiny, tmp_path, again):
     both = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, 'ACCELERATE_USE_CPU': 'true', 'TQDM_DISABLE': '1'}) for _ in range(2)]
     deadline = time.time() + 90
     while all(p.poll() is None for p in both) and time.time() < deadline: time.sleep(.1)
-    loser = next(p for p in both if p.poll() is not None); owner = both[1 - both.index(loser)]
+    loser = next(p for p in both if p.poll() is not None)
+    owner = both[1 - both.index(loser)]
     said = loser.communicate()[1]
     assert loser.returncode == 2 and ('in use by process' in said and f'process {owner.pid} on' in said or 'is not empty' in said) and 'Traceback' not in said, said
     while not checkpoints(tmp_path/'run') and time.time() < deadline: time.sleep(.1)
-    owner.kill(); owner.communicate()
+    owner.kill()
+    owner.communicate()
     third = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, 'ACCELERATE_USE_CPU': 'true', 'TQDM_DISABLE': '1'})
     for line in third.stdout:
         if 'going on after' in line: break

@@ -51,7 +51,9 @@ def train(stop_gradient=True, frozen_policy=False, steps=150):
     for _ in range(steps):
         x, y, _ = videos(24, generator)
         loss, _ = adafocus_loss(model.train()(x), y)
-        optimizer.zero_grad(); loss.backward(); optimizer.step()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
     return before, patch_hits()
 
 
@@ -88,7 +90,9 @@ def sees_motion(temporal_shift, steps=120):
     for _ in range(steps):
         x, y = moving(24, generator)
         loss, _ = adafocus_loss(model.train()(x), y)
-        optimizer.zero_grad(); loss.backward(); optimizer.step()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
     x, y = moving(200, torch.Generator().manual_seed(1))
     with torch.no_grad(): return (model.eval()(x).logits[:, 0].argmax(-1) == y).float().mean().item()
 
@@ -108,7 +112,8 @@ def hundred_losses(monkeypatch):
     threads, config = torch.get_num_threads(), preset('needle')
     config = replace(config, model=replace(config.model, num_classes=2, num_frames=STEPS, frame_size=SIZE, patch_size=PATCH, policy_hidden=32, classifier_hidden=32),
                      train=replace(config.train, batch_size=8, accumulate=2, epochs=10, lr=.02, clip_norm=5.), log_steps=1)
-    torch.set_num_threads(1); torch.manual_seed(0)
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
     accelerator, draw = Accelerator(cpu=True), np.random.default_rng(0)          # the same on all machines, which torch's normal numbers are not
     model = AdaFocus(config.model).double()
     for p in model.parameters():
