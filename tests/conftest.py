@@ -1,4 +1,5 @@
-"What tests share: small datasets made here, and real clips where they lie beside the repository."
+"What tests share: small datasets made here, a small trained run, and real clips where they lie beside the repository."
+import io
 import json
 import os
 import signal
@@ -6,10 +7,12 @@ import socket
 import subprocess
 import sys
 import threading
-from contextlib import suppress
+from contextlib import redirect_stderr, redirect_stdout, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import tyro
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
@@ -43,10 +46,44 @@ def run(*args, timeout=300, **env):
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=ROOT, env={**os.environ, **env})
 
 
+def command(main, *args, stdin=''):
+    "A command in this process, as a person types it: its status, and what it prints on standard output and on standard error."
+    out, err, status, keyboard = io.StringIO(), io.StringIO(), 0, sys.stdin
+    sys.stdin = io.StringIO(stdin)
+    try:
+        with redirect_stdout(out), redirect_stderr(err): tyro.cli(main, args=[str(a) for a in args])
+    except SystemExit as e: status = e.code or 0
+    finally: sys.stdin = keyboard
+    return status, out.getvalue(), err.getvalue()
+
+
 ONE_PROCESS = '--num_processes', '1', '--num_machines', '1', '--mixed_precision', 'no', '--dynamo_backend', 'no', '--cpu'
 TWO_PROCESSES = 'torch.distributed.run', '--nproc_per_node', '2', '--standalone', '-m'     # accelerate launch --cpu starts one, whatever it is told
 CPU = dict(ACCELERATE_USE_CPU='true')
 SMALL = '--preset', 'needle', '--policy-hidden', '32', '--classifier-hidden', '64', '--batch-size', '10', '--workers', '1', '--mixed-precision', 'no'
+
+
+@dataclass(frozen=True)
+class Trained:
+    "A trained run, never changed in place: copy the folder to change it."
+    run: Path
+    data: Path                   # a needle dataset: 800 videos to train on, 200 to evaluate on
+    budgets: tuple[float, ...]   # GFLOPs a video, solved; the largest is about half of all frames
+    printed: str                 # by the evaluation of these budgets
+
+
+@pytest.fixture(scope='session')
+def trained(tmp_path_factory):
+    "A run on small needle videos, learned in half a minute, with thresholds for three budgets."
+    here, step = tmp_path_factory.mktemp('trained'), .005327        # GFLOPs that a step of the network below costs
+    budgets = 1.5*step, 2.5*step, 4*step
+    data = needle.write_dataset(here/'needle', needle.NeedleConfig(videos=1000, val_share=.2, size=64, distractors=0), workers=2, progress=False)
+    done = run('accelerate', 'launch', *ONE_PROCESS, '-m', 'adafocus.train', '--data', data, '--out', here/'run', '--epochs', 8, '--batch-size', 16, '--workers', 2,
+               '--frame-size', 64, '--resize', 64, '--patch-size', 32, **CPU)
+    assert done.returncode == 0, done.stderr
+    done = run('python', '-m', 'adafocus.evaluate', here/'run', '--budgets', *budgets, '--timed-videos', 8)
+    assert done.returncode == 0, done.stderr
+    return Trained(here/'run', data, budgets, done.stdout)
 
 
 class Forking:
