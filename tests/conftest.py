@@ -1,4 +1,4 @@
-"What tests share: small datasets made here, and real clips where they lie beside the repository."
+"What tests share: small datasets made here, a small trained run, and real clips where they lie beside the repository."
 import io
 import json
 import os
@@ -8,9 +8,11 @@ import subprocess
 import sys
 import threading
 from contextlib import redirect_stderr, redirect_stdout, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import tyro
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
@@ -18,15 +20,7 @@ from adafocus.data import needle  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
 BESIDE = ROOT.parent/'shared'
-HELPERS = ROOT/'tests'/'helpers'
-
-
-def pytest_collection_modifyitems(config, items):
-    "Tests marked thorough run only if asked for: pytest -m thorough."
-    if 'thorough' in (config.option.markexpr or ''): return
-    thorough = [item for item in items if item.get_closest_marker('thorough')]
-    config.hook.pytest_deselected(items=thorough)
-    items[:] = [item for item in items if item not in thorough]
+THOROUGH = bool(os.environ.get('ADAFOCUS_THOROUGH'))     # every combination, and repetitions
 
 
 @pytest.fixture(scope='session')
@@ -52,16 +46,15 @@ def run(*args, timeout=300, **env):
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=ROOT, env={**os.environ, **env})
 
 
-def command(main, *args):
-    "Status, standard output and standard error of a command's main function, in this process."
-    from accelerate.state import AcceleratorState
-    out, errors, status = io.StringIO(), io.StringIO(), 0
-    AcceleratorState._reset_state(True)
-    with redirect_stdout(out), redirect_stderr(errors):
-        try: main([str(a) for a in args])
-        except SystemExit as e: status = e.code or 0
-    AcceleratorState._reset_state(True)
-    return status, out.getvalue(), errors.getvalue()
+def command(main, *args, stdin=''):
+    "A command in this process, as a person types it: its status, and what it prints on standard output and on standard error."
+    out, err, status, keyboard = io.StringIO(), io.StringIO(), 0, sys.stdin
+    sys.stdin = io.StringIO(stdin)
+    try:
+        with redirect_stdout(out), redirect_stderr(err): tyro.cli(main, args=[str(a) for a in args])
+    except SystemExit as e: status = e.code or 0
+    finally: sys.stdin = keyboard
+    return status, out.getvalue(), err.getvalue()
 
 
 ONE_PROCESS = '--num_processes', '1', '--num_machines', '1', '--mixed_precision', 'no', '--dynamo_backend', 'no', '--cpu'
@@ -70,18 +63,40 @@ CPU = dict(ACCELERATE_USE_CPU='true')
 SMALL = '--preset', 'needle', '--policy-hidden', '32', '--classifier-hidden', '64', '--batch-size', '10', '--workers', '1', '--mixed-precision', 'no'
 
 
+@dataclass(frozen=True)
+class Trained:
+    "A trained run, never changed in place: copy the folder to change it."
+    run: Path
+    data: Path                   # a needle dataset: 800 videos to train on, 200 to evaluate on
+    budgets: tuple[float, ...]   # GFLOPs a video, solved; the largest is about half of all frames
+    printed: str                 # by the evaluation of these budgets
+
+
+@pytest.fixture(scope='session')
+def trained(tmp_path_factory):
+    "A run on small needle videos, learned in half a minute, with thresholds for three budgets."
+    here, step = tmp_path_factory.mktemp('trained'), .005327        # GFLOPs that a step of the network below costs
+    budgets = 1.5*step, 2.5*step, 4*step
+    data = needle.write_dataset(here/'needle', needle.NeedleConfig(videos=1000, val_share=.2, size=64, distractors=0), workers=2, progress=False)
+    done = run('accelerate', 'launch', *ONE_PROCESS, '-m', 'adafocus.train', '--data', data, '--out', here/'run', '--epochs', 8, '--batch-size', 16, '--workers', 2,
+               '--frame-size', 64, '--resize', 64, '--patch-size', 32, **CPU)
+    assert done.returncode == 0, done.stderr
+    done = run('python', '-m', 'adafocus.evaluate', here/'run', '--budgets', *budgets, '--timed-videos', 8)
+    assert done.returncode == 0, done.stderr
+    return Trained(here/'run', data, budgets, done.stdout)
+
+
 class Forking:
     "Starts functions of forking.py, or those of ranks.py in several processes that belong together, without importing anything anew."
     def __init__(self, folder):
         self.folder, self.ended, self.count = folder, {}, 0
-        self.process = subprocess.Popen([sys.executable, HELPERS/'forking.py'], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
-                                        env={**os.environ, 'PYTHONPATH': f'{ROOT}:{HELPERS}', 'OMP_NUM_THREADS': '1', 'TQDM_DISABLE': '1', **CPU})
+        self.process = subprocess.Popen([sys.executable, ROOT/'tests'/'forking.py'], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
+                                        env={**os.environ, 'PYTHONPATH': f'{ROOT}:{ROOT/"tests"}', 'OMP_NUM_THREADS': '1', 'TQDM_DISABLE': '1', **CPU})
 
     def _order(self, do, args, env):
         self.count += 1
         log = self.folder/f'log{self.count}'
-        self.process.stdin.write(json.dumps(dict(do=do, args=args, log=str(log), env=env)) + '\n')
-        self.process.stdin.flush()
+        self.process.stdin.write(json.dumps(dict(do=do, args=args, log=str(log), env=env)) + '\n'); self.process.stdin.flush()
         while 'status' in (answer := json.loads(self.process.stdout.readline())): self.ended[answer['pid']] = answer['status']
         return answer['pid'], log
 
@@ -91,8 +106,7 @@ class Forking:
         pid, log = started
         def end():
             with suppress(ProcessLookupError): os.kill(pid, signal.SIGKILL)
-        alarm = threading.Timer(patience, end)
-        alarm.start()
+        alarm = threading.Timer(patience, end); alarm.start()
         while pid not in self.ended:
             answer = json.loads(self.process.stdout.readline())
             self.ended[answer['pid']] = answer['status']
@@ -103,9 +117,7 @@ class Forking:
 
     def ranks(self, count, do, *args):
         "Statuses, and all that was said."
-        with socket.socket() as s:
-            s.bind(('127.0.0.1', 0))
-            port = s.getsockname()[1]
+        with socket.socket() as s: s.bind(('127.0.0.1', 0)); port = s.getsockname()[1]
         env = dict(WORLD_SIZE=count, LOCAL_WORLD_SIZE=count, MASTER_ADDR='127.0.0.1', MASTER_PORT=port)
         started = [self._order(do, [str(a) for a in args], {k: str(v) for k, v in dict(env, RANK=n, LOCAL_RANK=n).items()}) for n in range(count)]
         statuses, said = zip(*map(self.wait, started))
@@ -116,6 +128,4 @@ class Forking:
 def forking(tmp_path_factory):
     server = Forking(tmp_path_factory.mktemp('logs'))
     yield server
-    server.process.stdin.close()
-    server.process.kill()
-    server.process.wait()
+    server.process.stdin.close(); server.process.kill(); server.process.wait()
