@@ -6,8 +6,8 @@ __version__ = "0.1.0"
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/names.ipynb #9a1f0b24
-"AdaFocus V2: look at every frame cheaply, and closely at one small patch of it."
+# %% ../nbs/names.ipynb #a6d1f493
+__doc__ = "AdaFocus V2: look at every frame cheaply, and closely at one small patch of it."
 from importlib import import_module
 
 # %% ../nbs/names.ipynb #a0097a30
