@@ -5,9 +5,8 @@
 # %% auto #0
 __all__ = ['Widget', 'PatchExplorer', 'BudgetCurve', 'TrainingMonitor', 'CropPlayground']
 
-# %% ../../nbs/6_show/09_widgets.ipynb #e0bbfdcf
+# %% ../../nbs/6_show/09_widgets.ipynb #62c7a8cc
 import json
-import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,19 +50,18 @@ class Widget(Canvas):
         self.group = other.group = self.group or other.group or f'{id(self):x}'
         for name in names or ('budget',): traitlets.link((self, name), (other, name))
 
-# %% ../../nbs/6_show/09_widgets.ipynb #82fc986e
+# %% ../../nbs/6_show/09_widgets.ipynb #317890e3
 class PatchExplorer(Widget):
     "Shows where the network looks, what it thinks, and when it is sure. ValueError for a run that cannot be read."
     def __init__(self,
                  source:str|Path|Predictor|Tracer,   # a run's folder, or what has one
                  videos:str|Path|Sequence|None=None, # files, folders, patterns, `Video`s; None: 24 of the run's
                  limit_kb:float=4096,                # of what is sent to the page for one video
-                 upload_mb:float|None=None,          # of an uploaded video; None: $ADAFOCUS_UPLOAD_MB, or 64
+                 upload_mb:float=64.,                # of an uploaded video
                  keep:int=32,                        # traces that are kept in memory
                  **traits):                          # index, budget, policy, sample …
         self._tracer = source if isinstance(source, Tracer) else Tracer(source)
         self._shelf = VideoShelf(self._tracer, videos, keep)
-        if upload_mb is None: upload_mb = float(os.environ.get('ADAFOCUS_UPLOAD_MB') or 64)
         self._run_stops, self._limit, self._uploads = self._tracer.budget_stops, limit_kb, Uploads(upload_mb)
         self._lock = threading.RLock() # messages of a page may be handled in threads
         super().__init__(kind='explorer', budget_stops=budget_stop_numbers(self._run_stops),
