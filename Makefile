@@ -23,11 +23,11 @@ test: lint
 
 test-thorough: lint
 	PATH="$(CURDIR)/$(BIN):$$PATH" tests/run.sh thorough
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q -s tests/browser --durations 20
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q -s -m 'thorough or not thorough' tests/browser --durations 20
 
 # Needs a Chromium on this machine; says so where there is none. Screenshots lie in build/screenshots.
 test-browser: $(VENV)/.installed-dev
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q -s tests/browser
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q -s -m 'thorough or not thorough' tests/browser
 
 test-browser-quick: $(VENV)/.installed-dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q -s -m 'not slow and not thorough' tests/browser

@@ -4,7 +4,6 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from adafocus.data import needle
 from adafocus.data.datasets.opening import open_data
 from adafocus.early_exit.budgets import evaluate_budgets
 from adafocus.method.model import AdaFocus

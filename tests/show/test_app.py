@@ -36,7 +36,8 @@ def write(path, *cells):
 class Page:
     def __init__(self, folder, **options):
         self.folder, self.temp = folder, folder/'temp'
-        self.temp.mkdir(exist_ok=True); (folder/'run').mkdir(exist_ok=True)
+        self.temp.mkdir(exist_ok=True)
+        (folder/'run').mkdir(exist_ok=True)
         notebooks = [write(folder/'small.ipynb', f"SECRET_SOURCE = '{SECRET}'\nimport ipywidgets; ipywidgets.Text('shown')"), write(folder/f'{ODD}.ipynb', '1 + 1'),
                      write(folder/'fails.ipynb', f"raise RuntimeError('{SECRET}')")]
         given = dict(notebooks=notebooks, run=str(folder/'run'), token=TOKEN, **options)
@@ -70,7 +71,8 @@ def page(tmp_path_factory):
 
 def test_a_page_needs_the_token_and_holds_no_source(page):
     for path in ('/', '/voila/render/small.ipynb', '/api/kernels/00000000-0000-0000-0000-000000000000'):
-        without = page.get(path, None); assert without.status_code in (401, 403) or 'login' in without.url, path
+        without = page.get(path, None)
+        assert without.status_code in (401, 403) or 'login' in without.url, path
         assert SECRET not in without.text and 'shown' not in without.text
         assert page.get(path, 'wrong').status_code in (401, 403) or 'login' in page.get(path, 'wrong').url
     found = page.get('/voila/render/small.ipynb')
@@ -89,7 +91,8 @@ def test_a_name_is_text(page):
     index = page.get('/').text
     assert ODD not in index and '&lt;img src=x' in index and 'small' in index
     name = re.search(r'/voila/render/([^"]*img[^"]*)"', index)[1]
-    shown = page.get(f'/voila/render/{name}'); assert shown.status_code == 200 and ODD not in shown.text
+    shown = page.get(f'/voila/render/{name}')
+    assert shown.status_code == 200 and ODD not in shown.text
 
 
 SPELLINGS = ['/static/etc/passwd', '/static/../../etc/passwd', '/static//etc/passwd', '/voila/static//etc/passwd', '/voila/static/../../../../etc/passwd', '/voila/files/..%2f..%2fetc/passwd', '/voila/files/%252e%252e/%252e%252e/etc/passwd',
@@ -101,7 +104,8 @@ SPELLINGS = ['/static/etc/passwd', '/static/../../etc/passwd', '/static//etc/pas
 def test_nothing_else_is_served(page, path):
     c = http.client.HTTPConnection('127.0.0.1', page.port, timeout=60)
     c.request('GET', path, headers={'Authorization': f'token {TOKEN}'})                    # as it is, nobody tidies it up
-    answer = c.getresponse(); text = answer.read().decode(errors='replace')
+    answer = c.getresponse()
+    text = answer.read().decode(errors='replace')
     assert 'root:' not in text and SECRET not in text and 'cells' not in text, text[:300]
     assert answer.status in (302, 400, 401, 403, 404, 405, 500), (path, answer.status, text[:300])
 
@@ -121,8 +125,10 @@ def test_a_page_may_not_run_code(page, tmp_path):
         await socket.write_message(message('kernel_info_request', {}))
         kinds = []
         while 'kernel_info_reply' not in kinds:                                             # the kernel answers, in order
-            got = json.loads(await asyncio.wait_for(socket.read_message(), 30)); kinds.append(got['header']['msg_type'])
-        socket.close(); return kinds
+            got = json.loads(await asyncio.wait_for(socket.read_message(), 30))
+            kinds.append(got['header']['msg_type'])
+        socket.close()
+        return kinds
     kinds = asyncio.run(talk())
     assert 'execute_reply' not in kinds and not mark.exists()
 

@@ -156,7 +156,7 @@ def test_choosing_a_video_and_what_cannot_be(made_run, tmp_path):
     (tmp_path/'broken.mp4').write_bytes(b'no video')
     other = PatchExplorer(run, [tmp_path/'broken.mp4', data.val[0].path])
     assert 'broken.mp4: not a video' in other.message and other.trace is None
-    with pytest.raises(ValueError, match='nothing to show: broken.mp4'): other.static()
+    with pytest.raises(ValueError, match='nothing to show: .*broken.mp4'): other.static()
     other.sample = 1
     assert other.trace.labels == () and other.message == '' and e.sample == 1          # neither knows of the other
     assert 'no video to show' in PatchExplorer(run, []).message
