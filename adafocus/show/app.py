@@ -146,7 +146,7 @@ def serve(notebooks:Sequence[str|Path],
         app.start()
     finally: shutil.rmtree(folder, ignore_errors=True)
 
-# %% ../../nbs/6_show/11_app.ipynb #9f110042
+# %% ../../nbs/6_show/11_app.ipynb #d10399b5
 NOTEBOOKS = 'explore', 'budget', 'your_own_videos', 'read_the_paper'
 
 def own_notebooks()->list[Path]:
@@ -161,7 +161,7 @@ def finished_run(run:Path|None)->Path: # None: the demo's
     folder = run or find_demo()
     if run is None and not os.environ.get('ADAFOCUS_DEMO') and not is_finished(folder):
         raise NoDemo(f'there is no finished run in {os.path.relpath(folder)}; make demo makes one in about '
-                     'eight minutes, or name the folder of another run')
+                     'seven minutes, or name the folder of another run')
     if (folder/'model.safetensors').is_file(): return folder
     raise ValueError(f'run is {folder}, which holds no model.safetensors; '
                      'it must be the folder of a run of adafocus.train')

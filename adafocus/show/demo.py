@@ -78,7 +78,7 @@ def main()->None:
 
 if __name__ == '__main__' and '__file__' in globals(): main()
 
-# %% ../../nbs/6_show/10_demo.ipynb #c59c1f65
+# %% ../../nbs/6_show/10_demo.ipynb #5e9ebd27
 class NoDemo(FileNotFoundError):
     "The demo's run is not there. In a notebook only the sentence is shown."
     def _render_traceback_(self): return [str(self)]
@@ -91,7 +91,7 @@ def demo_run(start:str|Path='.', # looked for here and above
     commands = demo_commands(run)
     if commands and not train:
         raise NoDemo(f'There is no finished run in {os.path.relpath(run)}. In a terminal, `make demo` makes it; '
-                     'here, demo_run(train=True) does. It takes about eight minutes on two cores.')
+                     'here, demo_run(train=True) does. It takes about seven minutes on two cores.')
     for arguments in commands: run_with_bar(arguments)
     return run
 

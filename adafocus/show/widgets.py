@@ -5,8 +5,7 @@
 # %% auto #0
 __all__ = ['Widget', 'PatchExplorer', 'BudgetCurve', 'TrainingMonitor', 'CropPlayground']
 
-# %% ../../nbs/6_show/09_widgets.ipynb #62c7a8cc
-import json
+# %% ../../nbs/6_show/09_widgets.ipynb #95af69e7
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ from ..early_exit.predictor import Predictor
 from .curves import nearest_stop, plot_budget_stops, plot_monitor
 from .frames import plot_trace
 from .page.canvas import Canvas, page_of
-from .page.payload import PayloadTooLarge, budget_stop_numbers, jpegs, shown_name, trace_numbers
+from .page.payload import budget_stop_numbers, shown_name, video_payload
 from .page.progress import read_progress
 from .page.shelf import VideoShelf, video_title
 from .page.uploads import UploadRejected, Uploads
@@ -50,7 +49,7 @@ class Widget(Canvas):
         self.group = other.group = self.group or other.group or f'{id(self):x}'
         for name in names or ('budget',): traitlets.link((self, name), (other, name))
 
-# %% ../../nbs/6_show/09_widgets.ipynb #317890e3
+# %% ../../nbs/6_show/09_widgets.ipynb #3e982495
 class PatchExplorer(Widget):
     "Shows where the network looks, what it thinks, and when it is sure. ValueError for a run that cannot be read."
     def __init__(self,
@@ -67,7 +66,7 @@ class PatchExplorer(Widget):
         super().__init__(kind='explorer', budget_stops=budget_stop_numbers(self._run_stops),
                          upload_bytes=int(upload_mb*2**20),
                          videos=[video_title(video, self._tracer.classes) for _, video in self._shelf.videos], **traits)
-        self.on_msg(self._hear)
+        self.on_msg(lambda *message: self._hear(*message))
         self.observe(lambda change: self.shown == change.new or self._show(), 'sample')
         self._show()
 
@@ -79,21 +78,8 @@ class PatchExplorer(Widget):
     def trace(self)->VideoTrace|None: # of the video in the page
         return self._shelf.traces.get(self.shown)
 
-# %% ../../nbs/6_show/09_widgets.ipynb #15a3a6ee
-def _kilobytes(frames, *numbers): return (sum(map(len, frames)) + sum(len(json.dumps(n)) for n in numbers))/1024
-
+# %% ../../nbs/6_show/09_widgets.ipynb #bbdd9a7b
 def _one_line(error): return ' '.join(str(error).split())[:400]
-
-@patch
-def _load(self:PatchExplorer, sample):
-    "Return the frames and numbers of a video as they are sent, and their size in KB."
-    trace = self._shelf.look(sample)
-    frames = jpegs(trace.frames, self._limit)
-    numbers = trace_numbers(trace, self._run_stops) | dict(sample=sample)
-    size = _kilobytes(frames, numbers, self.budget_stops)
-    if size <= self._limit: return frames, numbers, size
-    raise PayloadTooLarge(f'what is to be shown of {shown_name(trace.name)} takes {size:.0f} KB; '
-                          f'limit_kb is {self._limit:g}')
 
 @patch
 def _say(self:PatchExplorer, text):
@@ -101,14 +87,15 @@ def _say(self:PatchExplorer, text):
     self.message = ''
     self.message = text
 
-# %% ../../nbs/6_show/09_widgets.ipynb #6e77e356
 @patch
 def _show(self:PatchExplorer):
     "Send the chosen video to the page."
     with self._lock:
         if not self._shelf.videos and not self._shelf.uploads:
             return self._say(f'There is no video to show; name some, or upload one{self._shelf.why_empty}.')
-        try: frames, numbers, size = self._load(self.sample)
+        try:
+            trace = self._shelf.look(self.sample)
+            frames, numbers, size = video_payload(trace, self._run_stops, self.sample, self._limit)
         except (VideoError, ValueError, OSError) as e:
             self._say(_one_line(e))
             if self.data: self.sample = self.shown
@@ -117,13 +104,14 @@ def _show(self:PatchExplorer):
             self.message, self.sent = '', f'Sent to the page for this video: {size:.0f} KB, of at most {self._limit:g}.'
             self.frames, self.data, self.index = frames, dict(video=numbers), min(self.index, len(frames) - 1)
 
+# %% ../../nbs/6_show/09_widgets.ipynb #95bc8c47
 @patch
 def static(self:PatchExplorer)->Figure:
     "Draw what is shown, as a figure."
     if self.trace is None: raise ValueError(f'there is nothing to show: {self.message}')
     return plot_trace(self.trace, self._run_stops, self.policy, self.budget, self.beside)
 
-# %% ../../nbs/6_show/09_widgets.ipynb #8274293c
+# %% ../../nbs/6_show/09_widgets.ipynb #5c99ef23
 @patch
 def _look_at_upload(self:PatchExplorer, path, name):
     "Look at an uploaded file, put its video on the list, and choose it."
@@ -137,6 +125,7 @@ def _look_at_upload(self:PatchExplorer, path, name):
     if self.sample == sample: self._show() # the first video of all
     else: self.sample = sample
 
+# %% ../../nbs/6_show/09_widgets.ipynb #373e8455
 @patch
 def _receive(self:PatchExplorer, content, piece):
     "Take a piece of an upload. Returns what the page is told."
