@@ -5,38 +5,44 @@
 # %% auto #0
 __all__ = ['photograph', 'sketch']
 
-# %% ../../../nbs/6_show/08_page/01_sketch.ipynb #0b5d3747
+# %% ../../../nbs/6_show/08_page/01_sketch.ipynb #51b34f19
 import html
 import os
 import shutil
 import subprocess
 import tempfile
+from io import BytesIO
 from pathlib import Path
 
-from IPython.display import HTML
+from IPython import display
 from PIL import Image
 
-# %% ../../../nbs/6_show/08_page/01_sketch.ipynb #d3898dfb
+# %% ../../../nbs/6_show/08_page/01_sketch.ipynb #5ff7cbe5
 _WINDOW = 120 # pixels at the bottom of a window that Chromium does not paint
+
+def _take_picture(browser, page, width, height):
+    "Return a page as PNG. Returns None if the browser fails."
+    with tempfile.TemporaryDirectory() as folder:
+        source, picture, png = Path(folder)/'page.html', Path(folder)/'page.png', BytesIO()
+        source.write_text(page, encoding='utf-8')
+        options = ['--headless', '--disable-gpu', '--hide-scrollbars', f'--window-size={width},{height + _WINDOW}']
+        options += [f'--user-data-dir={folder}/profile', f'--screenshot={picture}', '--virtual-time-budget=3000']
+        if os.geteuid() == 0: options.append('--no-sandbox') # Chromium refuses its sandbox to root
+        subprocess.run([browser, *options, source.as_uri()], capture_output=True, timeout=60)
+        if not picture.is_file(): return None
+        Image.open(picture).convert('RGB').crop((0, 0, width, height)).quantize(128).save(png, 'PNG', optimize=True)
+        return png.getvalue()
 
 def photograph(page:str,   # HTML
                width:int,  # pixels
                height:int, # pixels
-              )->Image.Image|HTML:
+              )->display.Image|display.HTML:
     "Take a picture of a page with Chromium. Returns the page in a frame if there is no Chromium."
     browser = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
-    with tempfile.TemporaryDirectory() as folder:
-        source, picture = Path(folder)/'page.html', Path(folder)/'page.png'
-        source.write_text(page, encoding='utf-8')
-        if browser:
-            options = ['--headless', '--disable-gpu', '--hide-scrollbars', f'--window-size={width},{height + _WINDOW}']
-            options += [f'--user-data-dir={folder}/profile', f'--screenshot={picture}', '--virtual-time-budget=3000']
-            if os.geteuid() == 0: options.append('--no-sandbox') # Chromium refuses its sandbox to root
-            subprocess.run([browser, *options, source.as_uri()], capture_output=True, timeout=60)
-        if picture.is_file(): return Image.open(picture).convert('RGB').crop((0, 0, width, height))
-    return HTML(f'<iframe srcdoc="{html.escape(page)}" width="{width}" height="{height}" style="border:0"></iframe>')
+    if browser and (png := _take_picture(browser, page, width, height)): return display.Image(png)
+    return display.HTML(f'<iframe srcdoc="{html.escape(page)}" width="{width}" height="{height}"></iframe>')
 
-# %% ../../../nbs/6_show/08_page/01_sketch.ipynb #a62995c4
+# %% ../../../nbs/6_show/08_page/01_sketch.ipynb #f969d15a
 _PAGE = '''<!doctype html><meta charset="utf-8"><body style="margin: 0; color: #111; background: #fff">
 <canvas width="{width}" height="{height}"></canvas><script>
 addEventListener('error', event => document.body.textContent = event.message);
@@ -50,7 +56,7 @@ def sketch(script:str,       # JavaScript that draws on `ctx`, the context of `c
            *library:str,     # scripts with the functions that it calls
            width:int=420,    # pixels
            height:int=120,   # pixels
-          )->Image.Image|HTML:
+          )->display.Image|display.HTML:
     "Run a piece of JavaScript on a canvas, and show the canvas."
     page = _PAGE.format(width=width, height=height, library='\n'.join(library), script=script)
     return photograph(page, width, height)
