@@ -17,7 +17,7 @@ from pathlib import Path
 from IPython import display
 from PIL import Image
 
-# %% ../../../nbs/6_show/08_page/01_sketch.ipynb #5ff7cbe5
+# %% ../../../nbs/6_show/08_page/01_sketch.ipynb #4007ff5b
 _WINDOW = 120 # pixels at the bottom of a window that Chromium does not paint
 
 def _take_picture(browser, page, width, height):
@@ -30,7 +30,7 @@ def _take_picture(browser, page, width, height):
         if os.geteuid() == 0: options.append('--no-sandbox') # Chromium refuses its sandbox to root
         subprocess.run([browser, *options, source.as_uri()], capture_output=True, timeout=60)
         if not picture.is_file(): return None
-        Image.open(picture).convert('RGB').crop((0, 0, width, height)).quantize(128).save(png, 'PNG', optimize=True)
+        Image.open(picture).convert('RGB').crop((0, 0, width, height)).save(png, 'PNG', optimize=True)
         return png.getvalue()
 
 def photograph(page:str,   # HTML
