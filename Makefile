@@ -1,4 +1,5 @@
-# make demo: from nothing to a trained network and its pictures.  make lab: the notebooks.  make app: the widgets as a page.
+# make demo: from nothing to a trained network, in about seven minutes.  make lab: the notebooks.  make app: the widgets as
+# a page of this machine; both show the run of make demo.
 # make test: what is checked before a change lands.  make test-thorough: every combination, before a release.
 # make lint: imports, lines and names.  make test-browser: the widgets in a real Chromium.
 PYTHON ?= python3
@@ -7,8 +8,9 @@ BIN    := $(VENV)/bin
 
 .PHONY: demo test test-thorough test-browser test-browser-quick lint lab app clean
 
+# Trains in runs/demo and scores budgets; resumes what was interrupted, and does nothing if all of it is done.
 demo: $(VENV)/.installed
-	$(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no -m adafocus.train
+	$(BIN)/python -m adafocus.show.demo
 
 # Lines of at most 120 columns, unused names, order of imports; and which chapter may import which.
 lint: $(VENV)/.installed-dev
@@ -21,17 +23,17 @@ test: lint
 
 test-thorough: lint
 	PATH="$(CURDIR)/$(BIN):$$PATH" tests/run.sh thorough
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q -s tests/browser --durations 20
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q -s -m 'thorough or not thorough' tests/browser --durations 20
 
 # Needs a Chromium on this machine; says so where there is none. Screenshots lie in build/screenshots.
 test-browser: $(VENV)/.installed-dev
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q -s tests/browser
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q -s -m 'thorough or not thorough' tests/browser
 
 test-browser-quick: $(VENV)/.installed-dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q -s -m 'not slow and not thorough' tests/browser
 
 lab: $(VENV)/.installed-dev
-	$(BIN)/jupyter lab nbs
+	$(BIN)/jupyter lab nbs/index.ipynb
 
 app: $(VENV)/.installed-dev
 	$(BIN)/python -m adafocus.show.app

@@ -1,4 +1,5 @@
-"A real browser, a real JupyterLab, and a run that a notebook has trained."
+"A real browser, a real JupyterLab, and a run with budgets."
+import json
 import os
 import secrets
 import shutil
@@ -11,6 +12,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from shown_run import shown_run
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = 'explore', 'budget', 'your_own_videos', 'read_the_paper'
@@ -35,19 +37,24 @@ def browser():
 
 
 @pytest.fixture(scope='session')
-def place(tmp_path_factory):
-    "A folder with the notebooks as they are, and the run that your_own_videos trains in it (or $ADAFOCUS_BROWSER_RUN)."
+def place(tmp_path_factory, tiny):
+    "A folder with the notebooks as they are, and a run with budgets and epochs (or $ADAFOCUS_BROWSER_RUN)."
     find_chromium()
     here = tmp_path_factory.mktemp('notebooks')
-    for name in NOTEBOOKS: shutil.copy(ROOT/'nbs'/f'{name}.ipynb', here)
+    for name in NOTEBOOKS: shutil.copy(ROOT/'nbs'/'tour'/f'{name}.ipynb', here)
     if run := os.environ.get('ADAFOCUS_BROWSER_RUN'): return here, Path(run)
-    done = subprocess.run([BIN/'jupyter', 'nbconvert', '--to', 'notebook', '--execute', '--inplace', 'your_own_videos.ipynb'], cwd=here, capture_output=True, text=True, env={**os.environ, 'PATH': f'{BIN}:{os.environ["PATH"]}'})
-    assert done.returncode == 0, done.stderr[-3000:]
-    return here, here/'runs'/'mine'
+    run, _, _ = shown_run(here/'runs'/'demo', tiny, (.02, .03, .05))
+    for epoch in range(4):
+        cells = [[1 + epoch*(row == column) for column in range(12)] for row in range(12)]
+        line = dict(epoch=epoch, train=dict(classifier=2/(epoch + 1)), val=dict(accuracy=[.2*epoch]*8), positions=cells, train_seconds=1., val_seconds=1.)
+        with (run/'metrics.jsonl').open('a') as f: f.write(json.dumps(line) + '\n')
+    return here, run
 
 
 def free_port():
-    with socket.socket() as s: s.bind(('127.0.0.1', 0)); return s.getsockname()[1]
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return s.getsockname()[1]
 
 
 def serve(command, url, cwd, env, patience=120):
@@ -56,7 +63,9 @@ def serve(command, url, cwd, env, patience=120):
     process = subprocess.Popen([str(c) for c in command], cwd=cwd, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, 'PATH': f'{BIN}:{os.environ["PATH"]}', **env}, start_new_session=True)
     end = time.monotonic() + patience
     while True:
-        try: urllib.request.urlopen(url, timeout=5); return process
+        try:
+            urllib.request.urlopen(url, timeout=5)
+            return process
         except OSError as e:
             if getattr(e, 'code', 0) in (401, 403): return process
             if process.poll() is not None or time.monotonic() > end: raise RuntimeError(Path(log.name).read_text()[-3000:]) from None
@@ -74,7 +83,8 @@ def jupyter(place, tmp_path_factory):
     "A function from an application, lab or notebook, and a path to an address with its token."
     here, run = place
     token, port, home = secrets.token_hex(8), free_port(), tmp_path_factory.mktemp('jupyter')
-    settings = home/'settings'/'@jupyterlab'/'apputils-extension'; settings.mkdir(parents=True)
+    settings = home/'settings'/'@jupyterlab'/'apputils-extension'
+    settings.mkdir(parents=True)
     (settings/'notification.jupyterlab-settings').write_text('{"fetchNews": "false", "checkForUpdates": false}')
     command = [BIN/'jupyter', 'lab', '--no-browser', '--allow-root', '--expose-app-in-browser', '--ServerApp.ip=127.0.0.1', f'--ServerApp.port={port}', f'--IdentityProvider.token={token}',
                f'--ServerApp.root_dir={here}', '--JupyterNotebookApp.expose_app_in_browser=True', '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate']

@@ -21,7 +21,11 @@ import nbformat  # noqa: E402
 
 SECRET, TOKEN = 'xyzzy-in-the-source', 'a-token-of-the-test'
 ODD = '<img src=x onerror=alert(1)>'
-SERVE = 'import sys, json; from adafocus.show.app import serve; serve(**json.loads(sys.argv[1]))'
+SERVE = '''import json, sys
+from adafocus.show import app
+given = json.loads(sys.argv[1])
+for name in ('IDLE_SECONDS', 'MOST_PAGES'): setattr(app, name, given.pop(name, getattr(app, name)))
+app.serve(**given)'''
 
 
 def write(path, *cells):
@@ -32,7 +36,8 @@ def write(path, *cells):
 class Page:
     def __init__(self, folder, **options):
         self.folder, self.temp = folder, folder/'temp'
-        self.temp.mkdir(exist_ok=True); (folder/'run').mkdir(exist_ok=True)
+        self.temp.mkdir(exist_ok=True)
+        (folder/'run').mkdir(exist_ok=True)
         notebooks = [write(folder/'small.ipynb', f"SECRET_SOURCE = '{SECRET}'\nimport ipywidgets; ipywidgets.Text('shown')"), write(folder/f'{ODD}.ipynb', '1 + 1'),
                      write(folder/'fails.ipynb', f"raise RuntimeError('{SECRET}')")]
         given = dict(notebooks=notebooks, run=str(folder/'run'), token=TOKEN, **options)
@@ -59,14 +64,15 @@ class Page:
 
 @pytest.fixture(scope='module')
 def page(tmp_path_factory):
-    p = Page(tmp_path_factory.mktemp('app'), cull_seconds=300)
+    p = Page(tmp_path_factory.mktemp('app'), IDLE_SECONDS=300)
     yield p
     p.close()
 
 
 def test_a_page_needs_the_token_and_holds_no_source(page):
     for path in ('/', '/voila/render/small.ipynb', '/api/kernels/00000000-0000-0000-0000-000000000000'):
-        without = page.get(path, None); assert without.status_code in (401, 403) or 'login' in without.url, path
+        without = page.get(path, None)
+        assert without.status_code in (401, 403) or 'login' in without.url, path
         assert SECRET not in without.text and 'shown' not in without.text
         assert page.get(path, 'wrong').status_code in (401, 403) or 'login' in page.get(path, 'wrong').url
     found = page.get('/voila/render/small.ipynb')
@@ -85,7 +91,8 @@ def test_a_name_is_text(page):
     index = page.get('/').text
     assert ODD not in index and '&lt;img src=x' in index and 'small' in index
     name = re.search(r'/voila/render/([^"]*img[^"]*)"', index)[1]
-    shown = page.get(f'/voila/render/{name}'); assert shown.status_code == 200 and ODD not in shown.text
+    shown = page.get(f'/voila/render/{name}')
+    assert shown.status_code == 200 and ODD not in shown.text
 
 
 SPELLINGS = ['/static/etc/passwd', '/static/../../etc/passwd', '/static//etc/passwd', '/voila/static//etc/passwd', '/voila/static/../../../../etc/passwd', '/voila/files/..%2f..%2fetc/passwd', '/voila/files/%252e%252e/%252e%252e/etc/passwd',
@@ -97,7 +104,8 @@ SPELLINGS = ['/static/etc/passwd', '/static/../../etc/passwd', '/static//etc/pas
 def test_nothing_else_is_served(page, path):
     c = http.client.HTTPConnection('127.0.0.1', page.port, timeout=60)
     c.request('GET', path, headers={'Authorization': f'token {TOKEN}'})                    # as it is, nobody tidies it up
-    answer = c.getresponse(); text = answer.read().decode(errors='replace')
+    answer = c.getresponse()
+    text = answer.read().decode(errors='replace')
     assert 'root:' not in text and SECRET not in text and 'cells' not in text, text[:300]
     assert answer.status in (302, 400, 401, 403, 404, 405, 500), (path, answer.status, text[:300])
 
@@ -117,14 +125,16 @@ def test_a_page_may_not_run_code(page, tmp_path):
         await socket.write_message(message('kernel_info_request', {}))
         kinds = []
         while 'kernel_info_reply' not in kinds:                                             # the kernel answers, in order
-            got = json.loads(await asyncio.wait_for(socket.read_message(), 30)); kinds.append(got['header']['msg_type'])
-        socket.close(); return kinds
+            got = json.loads(await asyncio.wait_for(socket.read_message(), 30))
+            kinds.append(got['header']['msg_type'])
+        socket.close()
+        return kinds
     kinds = asyncio.run(talk())
     assert 'execute_reply' not in kinds and not mark.exists()
 
 
 def test_closed_or_forgotten_pages_leave_no_kernels_and_the_end_leaves_nothing(tmp_path):
-    p = Page(tmp_path, cull_seconds=2, most=30)
+    p = Page(tmp_path, IDLE_SECONDS=2, MOST_PAGES=30)
     try:
         with ThreadPoolExecutor(4) as pool: codes = list(pool.map(lambda _: p.get('/voila/render/small.ipynb', timeout=120).status_code, range(20)))
         assert codes == [200]*20
@@ -140,15 +150,54 @@ def test_closed_or_forgotten_pages_leave_no_kernels_and_the_end_leaves_nothing(t
 
 
 def test_too_many_pages_are_refused(tmp_path):
-    p = Page(tmp_path, cull_seconds=300, most=1)
+    p = Page(tmp_path, IDLE_SECONDS=300, MOST_PAGES=1)
     try:
         assert p.get('/voila/render/small.ipynb').status_code == 200
         assert p.get('/voila/render/small.ipynb').status_code in (500, 503) and len(p.kernels()) == 1
     finally: p.close()
 
 
-@pytest.mark.parametrize('args, says', [(['nowhere'], 'run is nowhere, which holds no model.safetensors'), (['--token', 'a b'], 'token is'), (['--pages', '0'], 'pages is 0')])
+@pytest.mark.parametrize('args, says', [(['nowhere'], 'run is nowhere, which holds no model.safetensors'), (['--token', 'a b'], 'token is')])
 def test_what_cannot_be_is_said_in_a_sentence(args, says):
     from conftest import run
     done = run('python', '-m', 'adafocus.show.app', *args)
     assert done.returncode == 2 and says in done.stderr and 'Traceback' not in done.stderr
+
+
+def test_without_a_run_it_says_what_makes_one(tmp_path):
+    done = subprocess.run([sys.executable, '-m', 'adafocus.show.app'], capture_output=True, text=True, cwd=tmp_path,
+                          env={**{k: v for k, v in os.environ.items() if k != 'ADAFOCUS_DEMO'}, 'PYTHONPATH': str(ROOT)})
+    assert done.returncode == 1 and 'make demo makes one' in done.stderr and 'Traceback' not in done.stderr
+
+
+def test_a_voila_with_the_hole_or_none_is_refused(monkeypatch):
+    from importlib import metadata
+
+    from adafocus.show import app
+    for version in ('0.5.5', '0.4.4', '0'):
+        with pytest.raises(ValueError, match='CVE-2024-30265'): app.check_voila(version)
+    def absent(name): raise metadata.PackageNotFoundError(name)
+    monkeypatch.setattr(metadata, 'version', absent)
+    with pytest.raises(ValueError, match="pip install 'voila>=0.5.6'"): app.check_voila()
+
+
+def test_a_port_that_is_taken_or_none(page):
+    from adafocus.show.app import check_port
+    for port in (-1, 65536):
+        with pytest.raises(ValueError, match=f'port is {port}; it must be 0 to 65535'): check_port(port)
+    with pytest.raises(ValueError, match='which cannot be used'): check_port(page.port)
+
+
+def test_a_closed_page_ends_its_kernel(tmp_path):
+    p = Page(tmp_path, IDLE_SECONDS=300)
+    try:
+        session = requests.Session()
+        text = session.get(f'{p.address}/voila/render/small.ipynb', params=dict(token=TOKEN), timeout=60).text
+        path = f'{p.address}/voila/api/shutdown/' + re.search(r'"kernelId": ?"([0-9a-f-]+)"', text)[1]
+        assert session.post(path, headers={'Origin': 'http://elsewhere.example'}).status_code == 403 and len(p.kernels()) == 1
+        assert requests.post(path, headers={'Origin': p.address}).status_code in (401, 403) and len(p.kernels()) == 1     # no cookie
+        assert session.post(path, headers={'Origin': p.address}).status_code == 204
+        end = time.monotonic() + 20
+        while p.kernels() and time.monotonic() < end: time.sleep(.2)
+        assert not p.kernels()
+    finally: p.close()
