@@ -14,7 +14,8 @@ from conftest import ROOT, SMALL, run
 from adafocus.check import check_data
 from adafocus.data.loading import SampleConfig, VideoDataset
 from adafocus.data.records import Video
-from adafocus.data.video.files import VideoError, write_video
+from adafocus.data.video.files import VideoError
+from adafocus.data.video.writing import write_video
 from adafocus.data.video.guard import DecodeProcess, open_guarded
 from adafocus.data.video.readers import open_video
 

@@ -23,7 +23,7 @@ import numpy as np
 import tyro
 from tqdm.auto import tqdm
 
-from .video.files import write_video
+from .video.writing import write_video
 
 # %% ../../nbs/2_data/03_needle.ipynb #f4acc1c5
 @dataclass(frozen=True)
