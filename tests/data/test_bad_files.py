@@ -223,12 +223,11 @@ def fifty(tmp_path):
 
 
 def children(env):
-    "Decoding processes of these commands that are still there."
-    found = subprocess.run(['pgrep', '-f', 'adafocus.data.guar[d]'], capture_output=True, text=True).stdout.split()
-    def ours(pid):
-        try: return env['PYTHONPATH'].encode() in Path(f'/proc/{pid}/environ').read_bytes()
+    "Decoding processes of these commands that are still there, wherever they have gone: they carry the commands' own environment."
+    def ours(process):
+        try: return b'adafocus.data.video.guard' in (process/'cmdline').read_bytes() and env['PYTHONPATH'].encode() in (process/'environ').read_bytes()
         except OSError: return False
-    return [pid for pid in found if ours(pid)]
+    return [process.name for process in Path('/proc').glob('[0-9]*') if ours(process)]
 
 
 def test_a_hang_and_an_abort_among_fifty(fifty):
