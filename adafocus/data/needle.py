@@ -24,7 +24,7 @@ import tyro
 from fastcore.basics import patch
 from tqdm.auto import tqdm
 
-from .video.files import write_video
+from .video.writing import write_video
 from ..system.ending import command
 
 # %% ../../nbs/2_data/03_needle.ipynb #f4acc1c5
