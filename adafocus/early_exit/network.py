@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.transforms import normalise
+from ..data.transforms import normalize
 from .stepwise import StepState, Stepwise, why_not_stepwise
 from .store import load_exits
 from .thresholds import NEVER, confidence
@@ -80,7 +80,7 @@ class EarlyExitModel(_Rule):
             )->tuple:             # probabilities (B, K), confidences (B,), positions (B, 2), whether to stop (B bools); the state
         "One frame more of each video."
         with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
-            found = self.steps(normalise(frames.to(self.device)[None])[0], state)
+            found = self.steps(normalize(frames.to(self.device)[None])[0], state)
         sure = confidence(found.logits, self.criterion).cpu().numpy()
         stop = [c >= self.thresholds[s - 1] or s == len(self.thresholds) for c, s in zip(sure, found.state.steps)]
         return found.logits.softmax(-1).cpu().numpy(), sure, found.positions.float().cpu().numpy(), stop, found.state
@@ -90,7 +90,7 @@ class EarlyExitModel(_Rule):
              )->tuple[np.ndarray,np.ndarray,np.ndarray]: # probabilities (B, 1, K), confidences (B, 1), positions (B, T', 2)
         "All frames at once, of a model that cannot step."
         with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
-            out = self.model(*(x if x is None else normalise(x.to(self.device)) for x in (glance, focus)))
+            out = self.model(*(x if x is None else normalize(x.to(self.device)) for x in (glance, focus)))
         logits = out.logits[:, -1:]
         return (
             logits.softmax(-1).cpu().numpy(),
