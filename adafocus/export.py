@@ -23,7 +23,7 @@ import tyro
 from torch import Tensor, nn
 
 from .data.sampling import frame_order
-from .data.transforms import MEAN, STD, normalise
+from .data.transforms import MEAN, STD, normalize
 from .early_exit.stepwise import Stepwise, why_not_stepwise
 from .early_exit.store import load_exits
 from .method.costs import count
@@ -35,7 +35,7 @@ from .system.files import write_whole
 
 # %% ../nbs/7_jobs/06_export.ipynb #32d5d748
 def _frames(frame): # (B, S, S, 3) uint8 -> (B, 1, 3, S, S)
-    return normalise(frame[None])[0][:, None]
+    return normalize(frame[None])[0][:, None]
 
 class GlanceStep(nn.Module):
     "Eq. 1 and 4 for one frame of each video."
@@ -77,7 +77,7 @@ class WholeVideo(nn.Module):
     def forward(self, glance:Tensor,  # (B, T, S, S, 3) uint8 RGB
                 focus:Tensor,         # (B, T', S, S, 3) uint8 RGB; the same frames if T' is T
                )->tuple[Tensor,Tensor]: # logits (B, K), positions (B, T', 2)
-        out = self.model(normalise(glance), normalise(focus))
+        out = self.model(normalize(glance), normalize(focus))
         return out.logits[:, -1], out.positions
 
 # %% ../nbs/7_jobs/06_export.ipynb #8675d9f7

@@ -57,6 +57,15 @@ def command(main, *args, stdin=''):
     return status, out.getvalue(), err.getvalue()
 
 
+@pytest.fixture(scope='session')
+def eight(tiny, tmp_path_factory):
+    "Fifty videos to train on in eight shards, twenty to evaluate on in four."
+    out = tmp_path_factory.mktemp('shards')/'shards'
+    done = run('python', '-m', 'adafocus.data.shards', tiny, out, '--shards', 8)
+    assert done.returncode == 0 and f"--data 'wds:{out}/train-{{000000..000007}}.tar'" in done.stdout, done.stderr
+    return out
+
+
 ONE_PROCESS = '--num_processes', '1', '--num_machines', '1', '--mixed_precision', 'no', '--dynamo_backend', 'no', '--cpu'
 TWO_PROCESSES = 'torch.distributed.run', '--nproc_per_node', '2', '--standalone', '-m'     # accelerate launch --cpu starts one, whatever it is told
 CPU = dict(ACCELERATE_USE_CPU='true')

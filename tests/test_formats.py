@@ -15,7 +15,7 @@ from torchvision.io import write_jpeg
 from adafocus.check import check_data
 from adafocus.data.datasets.opening import open_data, open_dataset
 from adafocus.data.records import DATASETS
-from adafocus.data.video.files import write_video
+from adafocus.data.video.writing import write_video
 from adafocus.data.video.readers import open_video
 from adafocus.run.config import load_config
 from adafocus.run.presets import preset

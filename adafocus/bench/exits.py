@@ -26,7 +26,7 @@ from ..data.lazy import LazyFrames
 from ..data.loading import build_loader
 from ..data.records import Video
 from ..data.transforms import model_inputs
-from ..data.video.files import write_video
+from ..data.video.writing import write_video
 from ..early_exit.curve import exit_curve
 from ..early_exit.predictor import Failed, Predictor
 from ..early_exit.solver import solve_thresholds

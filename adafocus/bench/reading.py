@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from ..data.loading import SampleConfig, build_loader
 from ..data.records import Video
 from ..data.sampling import segment_indices
-from ..data.video.files import write_video
+from ..data.video.writing import write_video
 from ..data.video.readers import frame_files
 
 # %% ../../nbs/8_bench/03_reading.ipynb #652749d9

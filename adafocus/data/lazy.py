@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from fastcore.basics import patch
 from torch import Tensor
 
 from .loading import SampleConfig
@@ -20,60 +21,59 @@ from .video.guard import open_guarded
 
 # %% ../../nbs/2_data/09_lazy.ipynb #f90fef2a
 class LazyFrames:
-    "The sampled frames of one video as evaluation sees them, read when they are first needed. `read` raises VideoError with the file's name."
+    "The sampled frames of one video as evaluation sees them, read when they are first needed."
     def __init__(self,
                  path:str|Path,             # a video file, or a folder of frames
                  config:SampleConfig,       # how many frames, how they are ordered, cut and decoded
-                 frames:int|None=None,      # how many truly decode, where that is known
+                 frames:int|None=None,      # how many truly decode, if that is known
                 ):
-        self.path, self.config, self._known, self._there = Path(path), config, frames, {}
-        self.length = None                  # frames of the video; known after the first `read`, as are the following
+        self.path, self.config, self._decodable, self._ready = Path(path), config, frames, {}
+        self.length = None                  # frames of the video; this and the following are set by the first `read`
         self.numbers: np.ndarray            # (T,), numbers of the sampled frames in processing order
         self.view: View                     # from frames as they are decoded to those the model sees
         self.shown: tuple[int,int]          # height and width of the video as it is shown, in its own pixels
 
     @property
-    def decoded(self)->int: return len(self._there)   # different frames that have been read
-
-    def read(self, count:int)->None: # 1..T
-        "Have the first `count` frames ready."
-        c = self.config
-        if self.length is not None and all(int(n) in self._there for n in self.numbers[:count]): return
-        with open_guarded(self.path, c.decoder, max(c.resize, c.frame_size), self._known, c.decode_timeout) as reader:
-            if self.length is None:
-                self._begin(reader)
-            elif len(reader) != self.length:
-                raise VideoError(
-                    f'{self.path}: changed while it was read; it had {self.length} frames, and has {len(reader)}'
-                )
-            missing = [int(n) for n in self.numbers[:count] if int(n) not in self._there]
-            along = [
-                n for last, first in zip(missing, reader.starts(missing)) for n in self.numbers if first <= n <= last
-            ]
-            wanted = sorted({int(n) for n in along} - set(self._there))
-            frames = self.view.apply(torch.from_numpy(reader.read(wanted)), c.frame_size)
-        self._there.update(zip(wanted, frames))
-
-    def _begin(self, reader):
-        c = self.config
-        order = frame_order(c.num_frames) if c.reorder else range(c.num_frames)
-        numbers = segment_indices(len(reader), c.num_frames, None, c.short)[np.array(order)]
-        self.view, (height, width) = (
-            evaluation_view(reader.size, c.resize, c.frame_size),
-            (reader.info.height, reader.info.width),
-        )
-        self.shown = (
-            (width, height) if (reader.size[0] > reader.size[1]) != (height > width) else (height, width)
-        )  # turned by a telephone
-        self.numbers, self.length = numbers, len(reader)
+    def decoded(self)->int: return len(self._ready)   # different frames that have been read
 
     def __getitem__(self, k:int)->Tensor: # (S, S, 3) uint8
-        "The k-th frame in processing order, which has been read."
-        return self._there[int(self.numbers[k])]
+        "The k-th frame in processing order; `read` comes first."
+        return self._ready[int(self.numbers[k])]
 
-    def boxes(self, boxes:np.ndarray)->np.ndarray: # (..., 4) in the model's frame -> in the video's own pixels
-        "Where boxes of the model's frames lie in the video."
-        source = self.view.source_boxes(np.asarray(boxes).reshape(-1, 4), self.config.frame_size) * np.array(
-            [self.shown[1] / self.view.source[1], self.shown[0] / self.view.source[0]] * 2
-        )
-        return source.reshape(np.shape(boxes)).astype(np.float32)
+# %% ../../nbs/2_data/09_lazy.ipynb #dac2a0bf
+@patch
+def _begin(self:LazyFrames, reader):
+    "Choose the frames and the view."
+    c = self.config
+    order = np.array(frame_order(c.num_frames) if c.reorder else range(c.num_frames))
+    self.numbers, self.length = segment_indices(len(reader), c.num_frames, None, c.short)[order], len(reader)
+    self.view = evaluation_view(reader.size, c.resize, c.frame_size)
+    height, width = reader.info.height, reader.info.width
+    turned = (reader.size[0] > reader.size[1]) != (height > width)            # by a telephone
+    self.shown = (width, height) if turned else (height, width)
+
+# %% ../../nbs/2_data/09_lazy.ipynb #c3b375b6
+@patch
+def read(self:LazyFrames, count:int)->None: # 1..T
+    "Have the first `count` frames ready. Raises VideoError, with the file's name."
+    c = self.config
+    if self.length is not None and all(int(n) in self._ready for n in self.numbers[:count]): return
+    with open_guarded(self.path, c.decoder, max(c.resize, c.frame_size), self._decodable, c.decode_timeout) as reader:
+        if self.length is None: self._begin(reader)
+        elif len(reader) != self.length:
+            changed = f'it had {self.length} frames, and has {len(reader)}'
+            raise VideoError(f'{self.path}: changed while it was read; {changed}')
+        missing = [int(n) for n in self.numbers[:count] if int(n) not in self._ready]
+        spans = list(zip(reader.starts(missing), missing))
+        along = {int(n) for first, last in spans for n in self.numbers if first <= n <= last}
+        wanted = sorted(along - set(self._ready))
+        frames = self.view.apply(torch.from_numpy(reader.read(wanted)), c.frame_size)
+    self._ready.update(zip(wanted, frames))
+
+# %% ../../nbs/2_data/09_lazy.ipynb #670689e4
+@patch
+def boxes(self:LazyFrames, boxes:np.ndarray)->np.ndarray: # (..., 4) in the model's frame -> in the video's own pixels
+    "Map boxes of the model's frames to the video."
+    (height, width), source = self.shown, self.view.source
+    out = self.view.source_boxes(np.asarray(boxes).reshape(-1, 4), self.config.frame_size)
+    return (out*np.array([width/source[1], height/source[0]]*2)).reshape(np.shape(boxes)).astype(np.float32)

@@ -9,11 +9,11 @@ __all__ = ['segment_indices', 'frame_order']
 import numpy as np
 
 # %% ../../nbs/2_data/01_sampling.ipynb #605ac47b
-def segment_indices(frames:int,                       # frames the video has, at least 1
-                    count:int,                        # T, frames wanted, at least 1
-                    rng:np.random.Generator|None=None, # draws one frame from each segment (training); None: the middle ones (evaluation)
-                    short:str='last',                 # what a video with too few frames repeats: its last frame, or 'first', as the released TSM model
-                   )->np.ndarray:                     # (count,) int64, sorted, in 0..frames-1
+def segment_indices(frames:int,                        # frames the video has, at least 1
+                    count:int,                         # T, frames wanted, at least 1
+                    rng:np.random.Generator|None=None, # draws a frame from each segment; without it, the middle ones
+                    short:str='last',                  # a video with too few frames repeats its last, or its first
+                   )->np.ndarray:                      # (count,) int64, sorted, in 0..frames-1
     "Cut a video into `count` equal segments and take one frame from each."
     if frames < 1: raise ValueError(f'frames is {frames}; a video must have at least 1')
     if count < 1: raise ValueError(f'count is {count}; it must be at least 1')
@@ -25,7 +25,7 @@ def segment_indices(frames:int,                       # frames the video has, at
 
 # %% ../../nbs/2_data/01_sampling.ipynb #a61146ac
 def frame_order(count:int)->list[int]: # a permutation of 0..count-1
-    "The order in which `count` sampled frames are processed: middle, ends, then ever finer (section 4.1, after FrameExit)."
+    "Order `count` sampled frames for processing: middle, ends, then ever finer (section 4.1, after FrameExit)."
     if count < 1: raise ValueError(f'count is {count}; it must be at least 1')
     order = [(count - 1)//2, 0, count - 1]
     gaps = [(0, order[0]), (order[0], count - 1)]

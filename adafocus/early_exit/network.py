@@ -15,7 +15,7 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor
 
-from ..data.transforms import normalise
+from ..data.transforms import normalize
 from .stepwise import StepState, Stepwise, why_not_stepwise
 from .store import load_exits
 from .thresholds import NEVER, ExitPlan, confidence
@@ -121,7 +121,7 @@ def step(self:EarlyExitModel, frames:Tensor, # (B, S, S, 3) uint8
         )->NetworkStep:
     "Process one more frame of each video."
     with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
-        logits, positions, state = self.steps(normalise(frames.to(self.device)[None])[0], state)
+        logits, positions, state = self.steps(normalize(frames.to(self.device)[None])[0], state)
     sure = confidence(logits, self.criterion).cpu().numpy()
     return NetworkStep(logits.softmax(-1).cpu().numpy(), sure, positions.float().cpu().numpy(),
                        self.rule.stops(sure, state.steps), state)
@@ -134,7 +134,7 @@ def whole(self:EarlyExitModel,
           focus:Tensor|None, # (B, T', S, S, 3) uint8; None: the same frames
          )->tuple[np.ndarray,np.ndarray,np.ndarray]: # probabilities (B, 1, K), confidences (B, 1), positions (B, T', 2)
     "Process all frames at once."
-    inputs = [x if x is None else normalise(x.to(self.device)) for x in (glance, focus)]
+    inputs = [x if x is None else normalize(x.to(self.device)) for x in (glance, focus)]
     with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None): out = self.model(*inputs)
     logits = out.logits[:, -1:]
     sure = confidence(logits, self.criterion).cpu().numpy()

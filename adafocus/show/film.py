@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ..data.video.files import write_video
+from ..data.video.writing import write_video
 from ..data.video.guard import open_guarded
 from ..early_exit.predictor import Prediction, Predictor
 from .style import POLICY_STYLES

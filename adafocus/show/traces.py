@@ -15,7 +15,7 @@ import torch
 
 from ..data.lazy import LazyFrames
 from ..data.records import Video
-from ..data.transforms import normalise
+from ..data.transforms import normalize
 from ..early_exit.network import EarlyExitModel
 from ..early_exit.predictor import Predictor
 from ..early_exit.store import load_exits
@@ -83,7 +83,7 @@ class Tracer:
         )
         focus.read(focus.config.num_frames)
         frames = [torch.stack([f[k] for k in range(f.config.num_frames)]) for f in (glance, focus)]
-        looks = self._look(*(normalise(x[None].to(network.device)) for x in frames), number)
+        looks = self._look(*(normalize(x[None].to(network.device)) for x in frames), number)
         trace = VideoTrace(
             name or path.name,
             frames[1].numpy(),

@@ -15,8 +15,6 @@ import sys
 import threading
 from functools import cache
 
-import torch
-
 # %% ../../nbs/appendix_system/02_processes.ipynb #1540fb90
 def usable_cores()->int:
     "Count the cores that this process may use."
@@ -41,6 +39,7 @@ def keep_memory()->None:
 
 def prepare_cpu()->None:
     "Share the cores among the training processes of this machine, and keep freed memory."
+    import torch          # late: decoding processes use this module without PyTorch
     torch.set_num_threads(max(1, usable_cores()//local_processes()))
     keep_memory()
 

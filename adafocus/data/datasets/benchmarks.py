@@ -8,11 +8,11 @@ __all__ = ['FCVID', 'ActivityNet', 'Kinetics', 'MiniKinetics', 'SomethingV1', 'J
 # %% ../../../nbs/2_data/06_datasets/03_benchmarks.ipynb #a020aca7
 import re
 
+from .find import locate
 from .lists import Lists, class_names, files_named, one_of
 from adafocus.data.records import (
     DatasetReader,
     Entry,
-    locate,
     read_json,
     read_table,
     register_dataset,

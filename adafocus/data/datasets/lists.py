@@ -11,13 +11,12 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from .find import holds_frames, videos_below
+from .find import holds_frames, paths_in, videos_below
 from adafocus.data.records import (
     DATASETS,
     VIDEO_SUFFIXES,
     DatasetReader,
     Entry,
-    paths_in,
     read_table,
     register_dataset,
     split_name,

@@ -14,7 +14,8 @@ from conftest import ROOT, SMALL, run
 from adafocus.check import check_data
 from adafocus.data.loading import SampleConfig, VideoDataset
 from adafocus.data.records import Video
-from adafocus.data.video.files import VideoError, write_video
+from adafocus.data.video.files import VideoError
+from adafocus.data.video.writing import write_video
 from adafocus.data.video.guard import DecodeProcess, open_guarded
 from adafocus.data.video.readers import open_video
 
@@ -222,12 +223,11 @@ def fifty(tmp_path):
 
 
 def children(env):
-    "Decoding processes of these commands that are still there."
-    found = subprocess.run(['pgrep', '-f', 'adafocus.data.guar[d]'], capture_output=True, text=True).stdout.split()
-    def ours(pid):
-        try: return env['PYTHONPATH'].encode() in Path(f'/proc/{pid}/environ').read_bytes()
+    "Decoding processes of these commands that are still there, wherever they have gone: they carry the commands' own environment."
+    def ours(process):
+        try: return b'adafocus.data.video.guard' in (process/'cmdline').read_bytes() and env['PYTHONPATH'].encode() in (process/'environ').read_bytes()
         except OSError: return False
-    return [pid for pid in found if ours(pid)]
+    return [process.name for process in Path('/proc').glob('[0-9]*') if ours(process)]
 
 
 def test_a_hang_and_an_abort_among_fifty(fifty):

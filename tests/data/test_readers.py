@@ -1,11 +1,15 @@
 "The same index gives the same frame: from every decoder, in every order, in every kind of file."
+import sys
 from fractions import Fraction
 
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
-from adafocus.data.video.readers import open_video
+from adafocus.data.video.files import VideoError
+from adafocus.data.video.readers import check_decoder, open_video
+from adafocus.data.video.writing import drop_pictures, numbered_clip, write_video
 
 FRAMES, BITS, BLOCK, HEIGHT = 80, 8, 16, 96
 
@@ -137,3 +141,44 @@ def test_any_width(tmp_path, width):
         assert ours.shape == (2, width, width, 3) and np.abs(ours.astype(int) - theirs).mean() < 6
     wide = encode(tmp_path/'wide.mp4', size=(200, 200), frames=6)
     with open_video(wide, shorter_side=width) as reader: assert reader.read([5, 0]).shape == (2, width, width, 3)
+
+
+def test_decoders_that_cannot_be_used_are_refused(tmp_path, monkeypatch):
+    write_video(tmp_path/'clip.mp4', numbered_clip(4))
+    with pytest.raises(ValueError, match='it may be decord, pyav, torchcodec'): open_video(tmp_path/'clip.mp4', 'ffmpeg')
+    monkeypatch.setitem(sys.modules, 'torchcodec', None)
+    with pytest.raises(ValueError, match='cannot be used here'): check_decoder('torchcodec')
+
+
+def test_pyav_names_the_frame_that_is_made_up(tmp_path):
+    write_video(tmp_path/'clip.mp4', numbered_clip(24))
+    drop_pictures(tmp_path/'clip.mp4', tmp_path/'spoilt.mp4', good=16)
+    with open_video(tmp_path/'spoilt.mp4', 'pyav', frames=24) as reader, pytest.raises(VideoError, match='frame 1[67] is corrupt|cannot be decoded'): reader.read(range(24))
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path/'frames'
+    folder.mkdir()
+    for f, frame in enumerate(numbered_clip(24), 1): Image.fromarray(frame).save(folder/f'img_{f:05d}.jpg', quality=95, subsampling=0)
+    return folder
+
+
+def test_an_image_that_is_cut_off_or_of_another_size_is_named(images):
+    one = images/'img_00007.jpg'
+    one.write_bytes(one.read_bytes()[:-300])
+    with open_video(images) as reader, pytest.raises(VideoError, match='img_00007.jpg: the image is cut off'): reader.read([5, 6])
+    Image.new('RGB', (20, 20)).save(one)
+    with open_video(images) as reader, pytest.raises(VideoError, match='img_00007.jpg: is 20 x 20, the first frame 64 x 48; they must be alike'): reader.read([5, 6])
+    one.write_bytes(b'GIF89a, but no more')
+    with open_video(images) as reader, pytest.raises(VideoError, match='img_00007.jpg: not an image'): reader.read([6])
+    Image.new('L', (6000, 6000)).save(images/'img_00001.jpg')
+    with pytest.raises(VideoError, match='33.2 million pixels'): open_video(images)
+
+
+@pytest.mark.parametrize('suffix', ['mkv', 'ts', 'flv', 'avi', 'mov'])
+def test_containers(tmp_path, suffix):
+    clip = numbered_clip(24)
+    write_video(tmp_path/f'clip.{suffix}', clip)
+    with open_video(tmp_path/f'clip.{suffix}') as reader:
+        assert len(reader) == 24 and np.abs(reader.read([7])[0].astype(int) - clip[7]).mean() < 4
