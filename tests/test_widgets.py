@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_bad_files import encode, made  # noqa: F401
+from hostile import encode, make_files
 
 from adafocus.data import needle
 from adafocus.method.model import AdaFocus
@@ -14,7 +14,11 @@ from adafocus.show.widgets import PatchExplorer
 
 
 @pytest.fixture(scope='module')
-def explorer(tmp_path_factory, made):   # noqa: F811
+def made(tmp_path_factory): return make_files(tmp_path_factory.mktemp('made'))
+
+
+@pytest.fixture(scope='module')
+def explorer(tmp_path_factory, made):
     run, config = tmp_path_factory.mktemp('run'), preset('needle')
     config.classes = list(needle.GLYPHS)
     torch.manual_seed(0); save_config(config, run/'config.yaml'); save_weights(AdaFocus(config.model), run/'model.safetensors')
@@ -33,20 +37,20 @@ def upload(e, name, content, piece=1 << 20):
         at = e.said[-1]['next']
 
 
-def still_usable(e, made):   # noqa: F811
+def still_usable(e, made):
     assert list(e._uploads.folder.iterdir()) == []
     assert upload(e, 'good.mp4', (made/'good.mp4').read_bytes())['done'] and e.trace.name == 'good.mp4' and e.message == ''
 
 
 @pytest.mark.parametrize('sizes', [[(8192, 8192)], [(64, 64), (8192, 8192)]], ids=['large', 'grows'])
-def test_an_upload_that_unfolds_into_gigabytes(explorer, made, tmp_path, sizes):   # noqa: F811
+def test_an_upload_that_unfolds_into_gigabytes(explorer, made, tmp_path, sizes):
     encode(tmp_path/'bomb.ts', sizes, 2)
     found = upload(explorer, 'holiday.mp4', (tmp_path/'bomb.ts').read_bytes())
     assert 'million pixels' in found.get('error', '') and found['error'].startswith('holiday.mp4: '), found
     still_usable(explorer, made)
 
 
-def test_an_upload_that_is_cut_lies_or_is_something_else(explorer, made):   # noqa: F811
+def test_an_upload_that_is_cut_lies_or_is_something_else(explorer, made):
     files = sorted(f for f in made.iterdir() if f.is_file())
     assert len(files) > 5
     for file in files:
@@ -56,7 +60,7 @@ def test_an_upload_that_is_cut_lies_or_is_something_else(explorer, made):   # no
     still_usable(explorer, made)
 
 
-def test_the_shared_broken_clips_as_uploads(explorer, made, beside):   # noqa: F811
+def test_the_shared_broken_clips_as_uploads(explorer, made, beside):
     bad = {f.name: upload(explorer, f.name, f.read_bytes()) for f in sorted(beside('clips_bad').glob('*.mp4'))}
     for name in ('audio_only.mp4', 'empty.mp4', 'text.mp4'): assert bad[name].get('error', '').startswith(name), bad[name]
     assert bad['one_frame.mp4'].get('done') and bad['tiny.mp4'].get('done')
