@@ -6,83 +6,73 @@
 __all__ = ['check_video', 'videos_of', 'check_data', 'summary', 'main']
 
 # %% ../nbs/7_jobs/01_check.ipynb #80427378
-import fcntl
 import json
 import os
 import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import IO, Annotated, Literal
 
 import tyro
 from tqdm.auto import tqdm
 
 from .data.datasets.find import videos_below
-from .data.datasets.opening import kind_of_data
+from .data.datasets.opening import first_few, kind_of_data
 from .data.records import DATASETS, VIDEO_SUFFIXES, Video, VideoData, fingerprint, manifest_path, read_manifest
 from .data.sampling import segment_indices
 from .data.video.files import VideoError
 from .data.video.guard import DecodeProcess
 from .data.video.readers import FrameFolder, check_decoder
+from .system.ending import command
+from .system.files import take_lock, write_whole
+from .system.processes import usable_cores
 
 # %% ../nbs/7_jobs/01_check.ipynb #bfa02df0
+_HEADER = 'width', 'height', 'rate', 'duration', 'codec'
+
+def _check_file(row:dict, path:Path, process:DecodeProcess, mode:str, decoder:str)->None:
+    "Add to a row what a video file holds. Raises VideoError."
+    info = process.ask('probe', path, str(path))
+    row.update(frames_declared=info['frames'] or None, **{name: info[name] for name in _HEADER})
+    if mode == 'probe': return
+    every = process.ask('decode_all', path, str(path))
+    row.update(frames_decoded=every['decoded'], frames_corrupt=every['corrupt'], frames_good=every['good'],
+               error=every['error'])
+    if len(every['sizes']) > 1:
+        sizes = ', '.join(f'{width} x {height}' for height, width in every['sizes'])
+        raise VideoError(f'{path}: its frames change in size: {sizes}')
+    if every['good']:
+        opened = process.ask('open', path, str(path), decoder, None, every['good'])
+        process.ask('read', path, segment_indices(opened['frames'], 16).tolist())
+        process.ask('close', path)
+        row['frames_good'] = opened['frames']
+    elif not every['error']: raise VideoError(f'{path}: none of its frames decodes')
+
+# %% ../nbs/7_jobs/01_check.ipynb #58786f29
+def _check_folder(row:dict, path:Path, process:DecodeProcess, mode:str, decoder:str)->None: # process and decoder unused
+    "Add to a row what a folder of frames holds. Raises VideoError."
+    with FrameFolder(path) as reader:
+        count, (height, width) = len(reader), reader.size
+        if mode == 'decode':
+            for k in range(count): reader.read([k])
+            row.update(frames_decoded=count, frames_corrupt=0, frames_good=count)
+    row.update(frames_declared=count, width=width, height=height, codec=reader.info.codec)
+
 def check_video(video:Video,
                 process:DecodeProcess,   # that decodes
                 mode:str='decode',       # every frame; or 'probe': the header only
-                decoder:str='decord',    # that training will use; in mode 'decode' it has to read sixteen frames as well
+                decoder:str='decord',    # that training will use
                )->dict:                  # see the table below
-    "What is found in one video, a file or a folder of frames. Never raises VideoError."
-    found = dict(
-        frames_declared=None,
-        frames_decoded=None,
-        frames_corrupt=None,
-        frames_good=None,
-        width=None,
-        height=None,
-        rate=None,
-        duration=None,
-        codec=None,
-        **fingerprint(video.path),
-        mode=mode,
-        decoder=decoder,
-        error=None,
-    )
-    try:
-        if video.path.is_dir(): return dict(found, **_check_folder(video.path, mode))
-        info = process.ask('probe', video.path, str(video.path))
-        found.update(
-            frames_declared=info['frames'] or None,
-            **{name: info[name] for name in ('width', 'height', 'rate', 'duration', 'codec')},
-        )
-        if mode == 'probe': return found
-        every = process.ask('decode_all', video.path, str(video.path))
-        found.update(
-            frames_decoded=every['decoded'],
-            frames_corrupt=every['corrupt'],
-            frames_good=every['good'],
-            error=every['error'],
-        )
-        if len(every['sizes']) > 1:
-            raise VideoError(
-                f'{video.path}: its frames change in size: {", ".join(f"{w} x {h}" for h, w in every["sizes"])}'
-            )
-        if every['good']:
-            shown = process.ask('open', video.path, str(video.path), decoder, None, every['good'])
-            process.ask('read', video.path, segment_indices(shown['frames'], 16).tolist())
-            process.ask('close', video.path)
-            found['frames_good'] = shown['frames']
-        elif not every['error']: raise VideoError(f'{video.path}: none of its frames decodes')
-    except VideoError as e: found.update(error=str(e), frames_good=0 if mode == 'decode' else None)
-    return found
-
-def _check_folder(path, mode):
-    with FrameFolder(path) as reader:
-        found = dict(frames_declared=len(reader), width=reader.size[1], height=reader.size[0], codec=reader.info.codec)
-        if mode == 'probe': return found
-        for k in range(len(reader)): reader.read([k])
-    return dict(found, frames_decoded=len(reader), frames_corrupt=0, frames_good=len(reader))
+    "Check one video, a file or a folder of frames. Never raises VideoError."
+    row = dict.fromkeys(('frames_declared', 'frames_decoded', 'frames_corrupt', 'frames_good', *_HEADER))
+    row.update(fingerprint(video.path), mode=mode, decoder=decoder, error=None)
+    check = _check_folder if video.path.is_dir() else _check_file
+    try: check(row, video.path, process, mode, decoder)
+    except VideoError as e: row.update(error=str(e), frames_good=0 if mode == 'decode' else None)
+    return row
 
 # %% ../nbs/7_jobs/01_check.ipynb #b614e5af
 def videos_of(spec:str # what `--data` takes, or any folder with videos in it
@@ -90,15 +80,73 @@ def videos_of(spec:str # what `--data` takes, or any folder with videos in it
     "All videos of a dataset, whatever a manifest says. Raises ValueError."
     kind, root = kind_of_data(spec)
     if kind == 'wds':
-        raise ValueError(
-            f'data is {spec}; shards are looked at as they are read, check the folder that they were made of'
-        )
+        raise ValueError(f'data is {spec}; shards are looked at as they are read, check the folder that they were made '
+                         'of')
     try: return root, DATASETS[kind](root).read(val_share=1.)
     except ValueError:
         if kind != 'folder' or not root.is_dir(): raise
         if not (paths := list(videos_below(root))): raise
         return root, VideoData([''], [], [Video(path, (0,)) for path in paths], own_split=False)
 
+# %% ../nbs/7_jobs/01_check.ipynb #310c3e6a
+@contextmanager
+def _own_manifest(out:Path)->Iterator[IO]:
+    "Open a manifest for more lines while no other check has it. Raises ValueError."
+    if out.exists() and not out.is_file() or out.suffix.lower() in VIDEO_SUFFIXES:
+        raise ValueError(f'out is {out}, which is no file for a manifest; it must be a name that ends in .jsonl')
+    try: file = out.open('a', encoding='utf-8')
+    except OSError as e:
+        raise ValueError(f'{out} cannot be written ({e.strerror}); choose another place with --out') from None
+    with file:
+        lock = take_lock(out.with_name(f'.{out.name}.lock'))
+        if lock is None:
+            raise ValueError(f'{out} is being written by another check; wait for it, or choose another place with '
+                             '--out')
+        try: yield file
+        finally: lock.release()
+
+# %% ../nbs/7_jobs/01_check.ipynb #565735af
+def _still_to_do(data:VideoData, kept:dict[Path,dict], mode:str, decoder:str)->tuple[list,list]:
+    "Sort videos: the rows of those that were checked and have not changed, and (video, split) for the others."
+    rows, todo = [], []
+    for video, split in [*((video, 'train') for video in data.train), *((video, 'val') for video in data.val)]:
+        row = kept.get(Path(os.path.abspath(video.path)))
+        checked = row and row['mode'] in (mode, 'decode') and row['decoder'] == decoder
+        if checked and all(row[name] == value for name, value in fingerprint(video.path).items()): rows.append(row)
+        else: todo.append((video, split if data.own_split else None))
+    return rows, todo
+
+def _manifest_row(video:Video, split:str|None, names:list[str], folder:Path, row:dict)->dict: # names: of its classes
+    "A line of the manifest: where the video lies, what a table says of it, and what was found."
+    path, folder = os.path.abspath(video.path), os.path.abspath(folder)
+    below = os.path.commonpath([path, folder]) == folder
+    start = dict(path=os.path.relpath(path, folder) if below else path)
+    if names: start['label'] = names if len(names) > 1 else names[0]
+    if split: start['split'] = split
+    return start | row
+
+# %% ../nbs/7_jobs/01_check.ipynb #34c7e54a
+def _check_in_threads(todo:list, workers:int, timeout:float, memory_mb:int, mode:str, decoder:str)->Iterator[tuple]:
+    "Check videos in several processes. Yields a video, its split and what was found, as they are done."
+    own, processes = threading.local(), []
+    def check(video, split):
+        if not hasattr(own, 'process'):
+            own.process = DecodeProcess(timeout, memory_mb)
+            processes.append(own.process)
+        return video, split, check_video(video, own.process, mode, decoder)
+    pool, waiting, items = ThreadPoolExecutor(workers), set(), iter(todo)
+    try:
+        while True:
+            while len(waiting) < 4*workers and (item := next(items, None)): waiting.add(pool.submit(check, *item))
+            if not waiting: break
+            done = next(as_completed(waiting))
+            waiting.remove(done)
+            yield done.result()
+    finally:
+        for process in processes: process.kill()
+        pool.shutdown(cancel_futures=True)
+
+# %% ../nbs/7_jobs/01_check.ipynb #63fdee48
 def check_data(spec:str,                 # what `--data` takes, or any folder with videos in it
                out:str|Path|None=None,   # the manifest; None: manifest.jsonl in the data's folder
                workers:int=2,            # processes that decode
@@ -112,124 +160,46 @@ def check_data(spec:str,                 # what `--data` takes, or any folder wi
     check_decoder(decoder)
     root, data = videos_of(spec)
     shown = Path(out or manifest_path(root))
-    out, todo, rows = Path(os.path.realpath(shown)), [], []
-    names = {} if data.classes == [''] else {k: name for k, name in enumerate(data.classes)}
-    file = _open_locked(out)
-    with file:
-        kept = read_manifest(out)
-        for video, split in [*((v, 'train') for v in data.train), *((v, 'val') for v in data.val)]:
-            row = kept.get(Path(os.path.abspath(video.path)))
-            if (
-                row
-                and row['mode'] in (mode, 'decode')
-                and row['decoder'] == decoder
-                and all(row[k] == x for k, x in fingerprint(video.path).items())
-            ):
-                rows.append(row)
-            else:
-                todo.append((video, split if data.own_split else None))
-        os.truncate(out, out.read_bytes().rfind(b'\n') + 1)                                   # a line that was cut off
-        bar = tqdm(
-            total=len(rows) + len(todo), initial=len(rows), desc=f'{mode} {spec}', unit='file', disable=not progress
-        )
-        for video, split, found in _in_threads(todo, workers, timeout, memory_mb, mode, decoder):
-            labels = [names[k] for k in video.labels] if names else []
-            row = dict(
-                path=_relative(video.path, out.parent),
-                **(dict(label=labels if len(labels) > 1 else labels[0]) if labels else {}),
-                **(dict(split=split) if split else {}),
-                **found,
-            )
-            file.write(json.dumps(row, ensure_ascii=True) + '\n')
-            file.flush()
-            rows.append(row)
-            bar.update()
-            bar.set_postfix(bad=sum(r['error'] is not None for r in rows), refresh=False)
-        bar.close()
+    out = Path(os.path.realpath(shown))
+    with _own_manifest(out) as file:
+        rows, todo = _still_to_do(data, read_manifest(out), mode, decoder)
+        os.truncate(out, out.read_bytes().rfind(b'\n') + 1)       # drops an incomplete last line
+        bar = tqdm(total=len(rows) + len(todo), initial=len(rows), desc=f'{mode} {spec}', unit='file',
+                   disable=not progress)
+        with bar, closing(_check_in_threads(todo, workers, timeout, memory_mb, mode, decoder)) as checked:
+            for video, split, found in checked:
+                names = [data.classes[k] for k in video.labels if data.classes[k]]
+                rows.append(_manifest_row(video, split, names, out.parent, found))
+                print(json.dumps(rows[-1]), file=file, flush=True)
+                bar.update()
+                bar.set_postfix(bad=sum(row['error'] is not None for row in rows), refresh=False)
         rows.sort(key=lambda row: row['path'])
-        partial = out.with_name(f'.{out.name}.partial')
-        partial.write_text(''.join(json.dumps(row, ensure_ascii=True) + '\n' for row in rows), encoding='utf-8')
-        os.replace(partial, out)
+        with write_whole(out) as partial: partial.write_text(''.join(json.dumps(row) + '\n' for row in rows))
     return shown, rows, data
 
-# %% ../nbs/7_jobs/01_check.ipynb #310c3e6a
-def _open_locked(out):
-    if out.exists() and not out.is_file() or out.suffix.lower() in VIDEO_SUFFIXES:
-        raise ValueError(f'out is {out}, which is no file for a manifest; it must be a name that ends in .jsonl')
-    try:
-        file = out.open('a', encoding='utf-8')
-    except OSError as e:
-        raise ValueError(f'{out} cannot be written ({e.strerror}); choose another place with --out') from None
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        raise ValueError(
-            f'{out} is being written by another check; wait for it, or choose another place with --out'
-        ) from None
-    return file
-
-def _relative(path, folder):
-    path, folder = os.path.abspath(path), os.path.abspath(folder)
-    return os.path.relpath(path, folder) if os.path.commonpath([path, folder]) == folder else path
-
-def _in_threads(todo, workers, timeout, memory_mb, mode, decoder)->Iterator[tuple]:
-    "Videos with their split and what was found, as they are done. Each thread has a process that decodes for it."
-    here, processes = threading.local(), []
-    def one(video, split):
-        if not hasattr(here, 'process'):
-            here.process = DecodeProcess(timeout, memory_mb)
-            processes.append(here.process)
-        return video, split, check_video(video, here.process, mode, decoder)
-    pool = ThreadPoolExecutor(workers)
-    try:
-        waiting, items = set(), iter(todo)
-        while True:
-            while len(waiting) < 4*workers and (item := next(items, None)): waiting.add(pool.submit(one, *item))
-            if not waiting: break
-            done = next(as_completed(waiting))
-            waiting.remove(done)
-            yield done.result()
-    finally:
-        for process in processes: process.kill()
-        pool.shutdown(cancel_futures=True)
-
 # %% ../nbs/7_jobs/01_check.ipynb #eb950a48
-def summary(rows:list[dict], data:VideoData, mode:str, shown:int=20)->list[str]: # lines to print
-    "What a check has found, in words."
-    bad = [r for r in rows if r['error'] and not r['frames_good']]
-    cut = [
-        r
-        for r in rows
-        if r['frames_good']
-        and (r['error'] or r['frames_corrupt'] or r['frames_declared'] and r['frames_good'] < r['frames_declared'])
-    ]
-    looked = (
-        'every frame was decoded' if mode == 'decode' else 'only headers were read; --mode decode looks at every frame'
-    )
-    lines = [f'{len(rows)} videos, {len(rows) - len(bad) - len(cut)} in order; {looked}']
-    def listed(items, what):
-        if items:
-            lines.extend(
-                [
-                    f'{len(items)} {what}:',
-                    *(f'  {x}' for x in items[:shown]),
-                    *([f'  ... and {len(items) - shown} more'] if len(items) > shown else []),
-                ]
-            )
-    listed(
-        [r['error'] if r['path'] in r['error'] else f'{r["path"]}: {r["error"]}' for r in bad],
-        'cannot be read, and are left out',
-    )
-    listed(
-        [f'{r["path"]}: {r["frames_good"]} of {r["frames_declared"] or r["frames_decoded"]} frames' for r in cut],
-        'decode only in part; the frames that do are used',
-    )
-    listed(data.missing, 'are not there')
-    return lines
+def _in_part(row)->bool:
+    "Whether some frames of a video can be used, but not all that it declares."
+    if not row['frames_good']: return False
+    fewer = row['frames_declared'] and row['frames_good'] < row['frames_declared']
+    return bool(row['error'] or row['frames_corrupt'] or fewer)
 
-def main(data:Annotated[str, tyro.conf.Positional], workers:int|None=None, mode:Literal['decode', 'probe']='decode', out:Path|None=None,
-         decoder:Literal['decord', 'pyav', 'torchcodec']='decord', timeout:float=60., memory_mb:int=4096):
+def summary(rows:list[dict], data:VideoData, mode:str, shown:int=20)->list[str]: # lines to print
+    "Say what a check has found."
+    bad, cut = [row for row in rows if row['error'] and not row['frames_good']], [row for row in rows if _in_part(row)]
+    looked = dict(decode='every frame was decoded', probe='only headers were read; --mode decode looks at every frame')
+    lines = [f'{len(rows)} videos, {len(rows) - len(bad) - len(cut)} in order; {looked[mode]}']
+    reasons = [row['error'] if row['path'] in row['error'] else f'{row["path"]}: {row["error"]}' for row in bad]
+    lines += first_few(f'{len(bad)} cannot be read, and are left out:', reasons, shown)
+    counts = [f'{row["path"]}: {row["frames_good"]} of {row["frames_declared"] or row["frames_decoded"]} frames'
+              for row in cut]
+    lines += first_few(f'{len(cut)} decode only in part; the frames that do are used:', counts, shown)
+    return lines + first_few(f'{len(data.missing)} are not there:', data.missing, shown)
+
+# %% ../nbs/7_jobs/01_check.ipynb #bce0d1a1
+def main(data:Annotated[str, tyro.conf.Positional], workers:int|None=None, mode:Literal['decode', 'probe']='decode',
+         out:Path|None=None, decoder:Literal['decord', 'pyav', 'torchcodec']='decord', timeout:float=60.,
+         memory_mb:int=4096):
     """Decode all videos of a dataset, and write down which can be read, and how many of their frames.
 
     Args:
@@ -241,29 +211,18 @@ def main(data:Annotated[str, tyro.conf.Positional], workers:int|None=None, mode:
         timeout: seconds without a decoded frame after which a file is given up
         memory_mb: memory in MB that decoding one file may take
     """
-    try:
+    with command('adafocus.check'):
         if workers is not None and workers < 1: raise ValueError(f'workers is {workers}; it must be at least 1')
         if timeout <= 0: raise ValueError(f'timeout is {timeout:g}; it must be above 0')
-        print(
-            f'{mode}: '
-            + (
-                'every frame of every video is decoded'
-                if mode == 'decode'
-                else 'headers are read, frames are not decoded'
-            ),
-            flush=True,
-        )
-        path, rows, found = check_data(
-            data, out, workers or len(os.sched_getaffinity(0)), mode, decoder, timeout, memory_mb
-        )
-    except ValueError as e:
-        print(f'adafocus.check: {e}', file=sys.stderr)
-        raise SystemExit(2)
-    except KeyboardInterrupt:
-        print('adafocus.check: stopped; the same command goes on', file=sys.stderr)
-        raise SystemExit(130)
-    for line in (*summary(rows, found, mode), f'the manifest is {path}'):
-        print(line.encode('utf-8', 'backslashreplace').decode())
-    if any(r['error'] for r in rows) or found.missing: raise SystemExit(1)
+        does = dict(decode='every frame of every video is decoded', probe='headers are read, frames are not decoded')
+        print(f'{mode}: {does[mode]}', flush=True)
+        try: path, rows, dataset = check_data(data, out, workers or usable_cores(), mode, decoder, timeout, memory_mb)
+        except KeyboardInterrupt:
+            print('the same command goes on where this one was', file=sys.stderr)
+            raise
+        for line in (*summary(rows, dataset, mode), f'the manifest is {path}'):
+            print(line.encode('utf-8', 'backslashreplace').decode())
+    if any(row['error'] for row in rows) or dataset.missing: raise SystemExit(1)
 
+# %% ../nbs/7_jobs/01_check.ipynb #de0bdb6a
 if __name__ == '__main__' and '__file__' in globals(): tyro.cli(main, prog='python -m adafocus.check')

@@ -212,7 +212,7 @@ def plot_policies(scores:dict[str,Scores])->Figure:
     known = any(looking.values())
     figure, axes = new_figure(9 if known else 6, 3.6, 1, 2 if known else 1, width_ratios=[1.7, 1] if known else None)
     ax, first = axes[0, 0], next(iter(scores.values()))
-    steps, metric = len(first.main), f'{first.metric} (%)'
+    steps, metric = len(first.metric_values), f'{first.metric} (%)'
     if steps == 1:
         _bars(ax, {name: 100 * s.metric_values[0] for name, s in scores.items()}, metric, '.1f')
     else:

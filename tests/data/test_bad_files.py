@@ -10,82 +10,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT, SMALL, run
+from hostile import encode, make_files, picture
 
 from adafocus.check import check_data
 from adafocus.data.loading import SampleConfig, VideoDataset
 from adafocus.data.records import Video
 from adafocus.data.video.files import VideoError
-from adafocus.data.video.writing import write_video
 from adafocus.data.video.guard import DecodeProcess, open_guarded
 from adafocus.data.video.readers import open_video
+from adafocus.data.video.writing import write_video
 
 DECODERS = 'decord', 'pyav'
 
 
-def picture(frames, height=96, width=96, seed=0):
-    rng = np.random.default_rng(seed)
-    return rng.integers(0, 255, (1, height, width, 3), dtype=np.uint8).repeat(frames, 0) ^ np.arange(frames, dtype=np.uint8)[:, None, None, None]
-
-
-def spoil(source, target, good, how):
-    "Overwrite the packets of an mp4 after the first `good`: with one slice of two missing, or with zeros."
-    import av
-    data = bytearray(source.read_bytes())
-    with av.open(str(source)) as container: places = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
-    for start, size in places[good:]:
-        if how == 'zeros': data[start:start + size] = bytes(size)
-        else:
-            at = start
-            if data[at + 4] & 31 == 9: at += 4 + int.from_bytes(data[at:at + 4], 'big')
-            data[at + 4] = 0x0c                                          # the first of two slices becomes filling
-    target.write_bytes(data)
-
-
-def sliced(path, frames):
-    "An mp4 with two slices a frame."
-    import av
-    with av.open(str(path), 'w') as container:
-        stream = container.add_stream('libx264', rate=30, options={'preset': 'fast', 'threads': '1', 'x264-params': 'slices=2'})
-        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], 'yuv420p'
-        for frame in frames: container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format='rgb24')))
-        container.mux(stream.encode())
-
-
-def faststart(source, target):
-    "The same mp4 with its index in front."
-    import av
-    with av.open(str(source)) as read, av.open(str(target), 'w', options=dict(movflags='faststart')) as write:
-        stream = write.add_stream_from_template(read.streams.video[0])
-        for packet in read.demux(video=0):
-            if packet.dts is not None: packet.stream = stream; write.mux(packet)
-
-
-def liar(source, target):
-    "An index that claims two thousand million frames: decord aborts."
-    data = bytearray(source.read_bytes()); at = data.index(b'stts')
-    data[at + 12:at + 16] = (2**31 - 1).to_bytes(4, 'big')
-    target.write_bytes(data)
-
-
 @pytest.fixture(scope='module')
-def made(tmp_path_factory):
-    "A folder of files, good and bad."
-    here = tmp_path_factory.mktemp('made')
-    write_video(here/'good.mp4', picture(300), 30, preset='fast')
-    write_video(here/'one_frame.mp4', picture(1)); write_video(here/'tiny.mp4', picture(30, 48, 64))
-    (here/'empty.mp4').touch(); (here/'text.mp4').write_text('not a video\n'*80)
-    (here/'truncated.mp4').write_bytes((here/'good.mp4').read_bytes()[:20_000])
-    sliced(here/'sliced.mp4', picture(300))
-    spoil(here/'sliced.mp4', here/'undecodable_tail_silent.mp4', 200, 'slice'); spoil(here/'good.mp4', here/'undecodable_tail_error.mp4', 200, 'zeros')
-    faststart(here/'good.mp4', here/'front.mp4')
-    (here/'cut.mp4').write_bytes((here/'front.mp4').read_bytes()[:int(.6*(here/'front.mp4').stat().st_size)])
-    liar(here/'tiny.mp4', here/'liar.mp4')
-    import av
-    with av.open(str(here/'audio_only.mp4'), 'w') as container:
-        stream = container.add_stream('aac', rate=16000)
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 16000), np.float32), 'fltp', 'mono'); frame.rate = 16000
-        container.mux(stream.encode(frame)); container.mux(stream.encode())
-    return here
+def made(tmp_path_factory): return make_files(tmp_path_factory.mktemp('made'))
 
 
 def refused(path, decoder):
@@ -153,30 +92,14 @@ def test_playlists_are_refused_before_a_decoder_sees_them(made, tmp_path):
             with pytest.raises(VideoError, match='by its first bytes'): open_video(tmp_path/f'{name}.mp4', decoder)
 
 
-def encode(path, sizes, frames=4):
-    "An H.264 transport stream whose frames change in size, or of one size."
-    import av
-    parts = []
-    for k, (height, width) in enumerate(sizes):
-        part = path.with_name(f'part{k}.ts')
-        with av.open(str(part), 'w') as container:
-            stream = container.add_stream('libx264', rate=5, options=dict(preset='ultrafast', threads='1', crf='40'))
-            stream.height, stream.width, stream.pix_fmt = height, width, 'yuv420p'
-            frame = av.VideoFrame(width, height, 'yuv420p')
-            for plane in frame.planes: plane.update(bytes(plane.buffer_size))
-            for n in range(frames): frame.pts = n; container.mux(stream.encode(frame))
-            container.mux(stream.encode())
-        parts.append(part.read_bytes()); part.unlink()
-    path.write_bytes(b''.join(parts))
-
-
 def test_pictures_that_unfold_into_gigabytes_are_refused(tmp_path):
     "In a process that may take 4 GB, and takes no more than one."
     from PIL import Image
     encode(tmp_path/'large.ts', [(8192, 8192)], 2)
     encode(tmp_path/'grows.ts', [(64, 64), (8192, 8192)], 2)
     for suffix in ('jpg', 'png'):
-        (tmp_path/suffix).mkdir(); Image.new('L', (14000, 14000)).save(tmp_path/suffix/f'00001.{suffix}')
+        (tmp_path/suffix).mkdir()
+        Image.new('L', (14000, 14000)).save(tmp_path/suffix/f'00001.{suffix}')
     process = DecodeProcess(30.)
     for name in ('large.ts', 'grows.ts'):
         _, rows, _ = check_data(_folder_of(tmp_path, name), progress=False, out=tmp_path/f'{name}.jsonl')
@@ -192,7 +115,8 @@ def test_pictures_that_unfold_into_gigabytes_are_refused(tmp_path):
 
 
 def _folder_of(tmp_path, name):
-    (tmp_path/f'of_{name}').mkdir(); shutil.copy(tmp_path/name, tmp_path/f'of_{name}'/name)
+    (tmp_path/f'of_{name}').mkdir()
+    shutil.copy(tmp_path/name, tmp_path/f'of_{name}'/name)
     return str(tmp_path/f'of_{name}')
 
 
@@ -214,7 +138,8 @@ decord.VideoReader = VideoReader
 @pytest.fixture
 def fifty(tmp_path):
     "Fifty clips of two classes, one of which hangs the decoder for ever and one of which aborts it; and an environment in which they do."
-    (tmp_path/'fake').mkdir(); (tmp_path/'fake'/'decord.py').write_text(FAKE)
+    (tmp_path/'fake').mkdir()
+    (tmp_path/'fake'/'decord.py').write_text(FAKE)
     for k in range(50):
         path = tmp_path/'data'/('train' if k < 40 else 'val')/f'class{k % 2}'/f'{ {7: "hang", 12: "abort"}.get(k, "clip")}{k}.mp4'
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -270,9 +195,13 @@ def test_a_control_unguarded_decoding_dies_or_never_ends(fifty, name, status):
     path = next(data.rglob(name))
     alone = subprocess.Popen([sys.executable, '-c', f'import signal; signal.signal(signal.SIGTERM, lambda *_: exit(3)); from adafocus.data.video.readers import open_video; print("go", flush=True); open_video({str(path)!r})'],
                              env={**os.environ, **env}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    alone.stdout.readline(); time.sleep(1); alone.terminate()
+    alone.stdout.readline()
+    time.sleep(1)
+    alone.terminate()
     try: alone.wait(3)
-    except subprocess.TimeoutExpired: alone.kill(); alone.wait()
+    except subprocess.TimeoutExpired:
+        alone.kill()
+        alone.wait()
     assert alone.returncode == status
 
 
@@ -281,7 +210,8 @@ def test_a_killed_parent_leaves_no_decoder(fifty):
     parent = subprocess.Popen([sys.executable, '-m', 'adafocus.check', str(data), '--workers', '2', '--timeout', '300'], cwd=ROOT, env={**os.environ, **env}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not (data/'manifest.jsonl').exists() or len(children(env)) < 2 and time.monotonic() < deadline: time.sleep(.1)
-    parent.kill(); parent.wait()
+    parent.kill()
+    parent.wait()
     deadline = time.monotonic() + 20
     while children(env) and time.monotonic() < deadline: time.sleep(.1)
     assert not children(env)
@@ -291,7 +221,9 @@ def test_mutants_never_end_the_process(made):
     "Files with random damage: frames of the right shape, or an error that names the file."
     rng, process = np.random.default_rng(0), DecodeProcess(20.)
     sources = [(made/name).read_bytes() for name in ('tiny.mp4', 'one_frame.mp4')]
-    write_video(made/'small.mkv', picture(20, 48, 64)); write_video(made/'small.avi', picture(20, 48, 64)); sources += [(made/f'small.{s}').read_bytes() for s in ('mkv', 'avi')]
+    write_video(made/'small.mkv', picture(20, 48, 64))
+    write_video(made/'small.avi', picture(20, 48, 64))
+    sources += [(made/f'small.{s}').read_bytes() for s in ('mkv', 'avi')]
     path, kinds = made/'mutant.mp4', {}
     for k in range(240):
         data = bytearray(sources[k % len(sources)])
@@ -313,7 +245,10 @@ def test_mutants_never_end_the_process(made):
             except VideoError as e:
                 assert 'mutant.mp4' in str(e), e
                 kinds['error'] = kinds.get('error', 0) + 1
-    process.close(); path.unlink(); (made/'small.mkv').unlink(); (made/'small.avi').unlink()
+    process.close()
+    path.unlink()
+    (made/'small.mkv').unlink()
+    (made/'small.avi').unlink()
     assert kinds['frames'] > 20 and kinds['error'] > 100
 
 
@@ -337,7 +272,8 @@ def test_memory_stays_flat_over_two_thousand_clips(made):
     resident = lambda: int((child/'statm').read_text().split()[1])*os.sysconf('SC_PAGE_SIZE')
     marks = []
     def read():
-        dataset[len(marks), 0]; marks.append(resident() if len(marks) in (500, 1999) else 0)
+        dataset[len(marks), 0]
+        marks.append(resident() if len(marks) in (500, 1999) else 0)
     bytes_a_clip, files = growth(read)
     assert bytes_a_clip < 10_000 and files <= 2
     assert (marks[1999] - marks[500])/1500 < 10_000 and len(os.listdir(child/'fd')) < 20
@@ -357,5 +293,6 @@ def test_an_idle_loader_does_not_grow(tmp_path):
     with open_guarded(tmp_path/'long.mp4') as reader: reader.read([0, 1])
     from adafocus.data.video.guard import _here
     resident = lambda: int(Path(f'/proc/{_here.process._process.pid}/statm').read_text().split()[1])*os.sysconf('SC_PAGE_SIZE')
-    before = resident(); time.sleep(4)
+    before = resident()
+    time.sleep(4)
     assert resident() - before < 100e6

@@ -1,6 +1,7 @@
 "The same index gives the same frame: from every decoder, in every order, in every kind of file."
 import sys
 from fractions import Fraction
+from importlib import import_module
 
 import av
 import numpy as np
@@ -17,7 +18,7 @@ FRAMES, BITS, BLOCK, HEIGHT = 80, 8, 16, 96
 def usable(decoder):
     "Skip where a decoder cannot be used."
     if decoder == 'torchcodec':
-        try: import torchcodec.decoders   # noqa: F401
+        try: import_module('torchcodec.decoders')
         except (ImportError, OSError, RuntimeError): pytest.skip('torchcodec, or the FFmpeg that it needs, is not installed')
     return decoder
 
@@ -75,7 +76,8 @@ def test_frames_that_an_edit_hides_are_not_counted(made, tmp_path, decoder):
         for packet in source.demux(video=0):
             step = step or packet.duration
             if packet.dts is None or packet.pts < 24*step: continue
-            packet.pts -= 33*step; packet.dts -= 33*step                    # shown from frame 33 on
+            packet.pts -= 33*step
+            packet.dts -= 33*step                    # shown from frame 33 on
             packet.stream = stream
             target.mux(packet)
     with open_video(tmp_path/'cut.mp4', usable(decoder)) as reader:

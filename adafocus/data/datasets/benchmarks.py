@@ -7,9 +7,10 @@ __all__ = ['FCVID', 'ActivityNet', 'Kinetics', 'MiniKinetics', 'SomethingV1', 'J
 
 # %% ../../../nbs/2_data/06_datasets/03_benchmarks.ipynb #a020aca7
 import re
+from pathlib import Path
 
 from .find import locate
-from .lists import Lists, class_names, files_named, one_of
+from .lists import Lists, class_names, files_named, one_of, split_lists
 from adafocus.data.records import (
     DatasetReader,
     Entry,
@@ -27,110 +28,93 @@ class FCVID(Lists):
     multi_label = True
 
 # %% ../../../nbs/2_data/06_datasets/03_benchmarks.ipynb #286593ca
-def _expect(ok, where, what, found):
-    if not ok: raise ValueError(f'{where}: {what}, but is {found!r:.60}')
+def _expect(ok, where, what, value):
+    "Raise ValueError unless all is as it must be."
+    if not ok: raise ValueError(f'{where}: {what}, but is {value!r:.60}')
 
+def _activities(video, where)->tuple[str,...]:
+    "The labels of a video in ActivityNet's database, each once. Raises ValueError."
+    fits = isinstance(video, dict) and isinstance(video.get('annotations'), list)
+    _expect(fits, where, 'must have a list of `annotations`', video)
+    for x in video['annotations']:
+        fits = isinstance(x, dict) and isinstance(x.get('label'), str) and x['label']
+        _expect(fits, where, 'an annotation must have a `label`', x)
+    return tuple(dict.fromkeys(x['label'] for x in video['annotations']))
+
+# %% ../../../nbs/2_data/06_datasets/03_benchmarks.ipynb #731367fd
 @register_dataset('activitynet')
 class ActivityNet(DatasetReader):
     "ActivityNet 1.3: the publisher's JSON, and videos v_<id>.mp4, .mkv or .webm anywhere below the root."
     multi_label = True
 
     def entries(self)->list[Entry]:
-        files = files_named(self.root, {'.json'})
-        path = one_of(files, ('1-3', '1.3', 'activity', 'anet', ''), self.root, 'annotation file')
+        words = '1-3', '1.3', 'activity', 'anet', ''
+        path = one_of(files_named(self.root, {'.json'}), words, self.root, 'annotation file')
         content = read_json(path)
-        _expect(
-            isinstance(content, dict) and isinstance(content.get('database'), dict),
-            path,
-            'must be an object with a `database`',
-            content,
-        )
-        found = []
+        fits = isinstance(content, dict) and isinstance(content.get('database'), dict)
+        _expect(fits, path, 'must be an object with a `database`', content)
+        videos = []
         for name, video in content['database'].items():
             where = f'{path}, video {name[:40]}'
-            _expect(
-                isinstance(video, dict) and isinstance(video.get('annotations'), list),
-                where,
-                'must have a list of `annotations`',
-                video,
-            )
-            split = split_name(video.get('subset'), f'{where}, subset')
-            for x in video['annotations']:
-                _expect(
-                    isinstance(x, dict) and isinstance(x.get('label'), str) and x['label'],
-                    where,
-                    'an annotation must have a `label`',
-                    x,
-                )
-            labels = tuple(dict.fromkeys(x['label'] for x in video['annotations']))
-            if labels and split in ('train', 'val'): found.append((name, labels, split, where))
-        there = locate(self.root, [stem for name, *_ in found for stem in (f'v_{name}', name)])
-        return [
-            Entry(there.get(f'v_{name}') or there.get(name), labels, split, f'v_{name}', where)
-            for name, labels, split, where in found
-        ]
+            labels, split = _activities(video, where), split_name(video.get('subset'), f'{where}, subset')
+            if labels and split in ('train', 'val'): videos.append((name, labels, split, where))
+        paths = locate(self.root, [stem for name, *_ in videos for stem in (f'v_{name}', name)])
+        return [Entry(paths.get(f'v_{name}') or paths.get(name), labels, split, f'v_{name}', where)
+                for name, labels, split, where in videos]
 
-# %% ../../../nbs/2_data/06_datasets/03_benchmarks.ipynb #d4740f5c
-class Kinetics(DatasetReader):
-    "Kinetics: the publisher's CSV files, and clips <id>_<start>_<end>.mp4 anywhere below the root."
-    def wanted(self)->set[str]|None: return None           # classes; None: all
+# %% ../../../nbs/2_data/06_datasets/03_benchmarks.ipynb #2bbe1a75
+_COLUMNS = dict(label=True, youtube_id=True, time_start=True, time_end=True, split=False)
 
-    def entries(self)->list[Entry]:
-        columns = dict(label=True, youtube_id=True, time_start=True, time_end=True, split=False)
-        tables = [p for p in files_named(self.root, {'.csv'}) if 'youtube_id' in _first_line_of(p)]
-        if not tables:
-            raise ValueError(
-                f'{self.root} holds no CSV with a column youtube_id; there must be the publisher\'s, with {", ".join(columns)}'
-            )
-        found, wanted = [], self.wanted()
-        for path in tables:
-            in_name = next((word for word in ('train', 'val', 'test') if word in path.stem.lower()), None)
-            for where, row in _labelled_rows(path, columns):
-                if wanted is not None and row['label'] not in wanted: continue
-                for name in ('time_start', 'time_end'):
-                    if not re.fullmatch(r'\d{1,6}(\.\d+)?', row[name]):
-                        raise ValueError(f'{where}: {name} is {row[name][:60]!r}; it must be seconds from 0 to 999999')
-                stem = f'{row["youtube_id"]}_{int(float(row["time_start"])):06d}_{int(float(row["time_end"])):06d}'
-                found.append((stem, row['label'], split_name(row.get('split'), where) or in_name, where))
-        if not found:
-            raise ValueError(f'{self.root}: no video of its tables has one of the {len(wanted or ())} classes')
-        there = locate(self.root, [stem for stem, *_ in found])
-        has_val = any(split == 'val' for *_, split, _ in found)
-        return [
-            Entry(there.get(stem), (label,), split, stem, where)
-            for stem, label, split, where in found
-            if split != 'test' or not has_val
-        ]
-
-def _first_line_of(path):
+def _header(path)->str:
     with path.open('rb') as f: return f.readline(10_000).decode('utf-8', 'replace').lower()
 
-def _labelled_rows(path, columns):
-    "The test part comes without labels."
-    needed = columns if 'label' in _first_line_of(path).split(',')[0] else {**columns, 'label': False}
-    return ((where, row) for where, row in read_table(path, needed) if row.get('label'))
+def _clips(path, wanted):
+    "Name, label, split and place of each clip in one of the publisher's tables; `wanted` are classes, None for all."
+    in_name = next((word for word in ('train', 'val', 'test') if word in path.stem.lower()), None)
+    labeled = 'label' in _header(path).split(',')[0]              # the test part comes without labels
+    for where, row in read_table(path, dict(_COLUMNS, label=labeled)):
+        label = row.get('label')
+        if not label or wanted is not None and label not in wanted: continue
+        for name in ('time_start', 'time_end'):
+            if not re.fullmatch(r'\d{1,6}(\.\d+)?', row[name]):
+                raise ValueError(f'{where}: {name} is {row[name][:60]!r}; it must be seconds from 0 to 999999')
+        start, end = int(float(row['time_start'])), int(float(row['time_end']))
+        split = split_name(row.get('split'), where) or in_name
+        yield f'{row["youtube_id"]}_{start:06d}_{end:06d}', label, split, where
 
-register_dataset('kinetics')(Kinetics)
+# %% ../../../nbs/2_data/06_datasets/03_benchmarks.ipynb #d4740f5c
+@register_dataset('kinetics')
+class Kinetics(DatasetReader):
+    "Kinetics: the publisher's CSV files, and clips <id>_<start>_<end>.mp4 anywhere below the root."
+    def wanted(self)->set[str]|None: return None                  # classes; None for all
+    def tables(self)->list[Path]: return [p for p in files_named(self.root, {'.csv'}) if 'youtube_id' in _header(p)]
 
+    def entries(self)->list[Entry]:
+        tables, wanted = self.tables(), self.wanted()
+        if not tables:
+            raise ValueError(f'{self.root} holds no CSV with a column youtube_id; there must be the publisher\'s, with '
+                             f'{", ".join(_COLUMNS)}')
+        clips = [clip for path in tables for clip in _clips(path, wanted)]
+        if not clips:
+            raise ValueError(f'{self.root}: no video of its tables has one of the {len(wanted or ())} classes')
+        paths = locate(self.root, [stem for stem, *_ in clips])
+        has_val = any(split == 'val' for *_, split, _ in clips)
+        return [Entry(paths.get(stem), (label,), split, stem, where)
+                for stem, label, split, where in clips if split != 'test' or not has_val]
+
+# %% ../../../nbs/2_data/06_datasets/03_benchmarks.ipynb #615186fd
 @register_dataset('minikinetics')
 class MiniKinetics(Kinetics):
     "Mini-Kinetics: the CSV files of Kinetics and a list of the classes; or lists of `path frames label`."
     def wanted(self):
-        path = one_of(
-            files_named(self.root, {'.txt', '.csv', '.list'}),
-            ('class', 'categor', 'label'),
-            self.root,
-            'list of the classes of Mini-Kinetics',
-        )
-        return set(class_names(path))
+        files, words = files_named(self.root, {'.txt', '.csv', '.list'}), ('class', 'categor', 'label')
+        return set(class_names(one_of(files, words, self.root, 'list of the classes of Mini-Kinetics')))
 
     def entries(self):
-        if any('youtube_id' in _first_line_of(p) for p in files_named(self.root, {'.csv'})): return super().entries()
-        self.lists = Lists(self.root)
-        return self.lists.entries()
+        self.lists = None if self.tables() else Lists(self.root)
+        return self.lists.entries() if self.lists else super().entries()
 
-    def classes(self, entries):
-        return self.lists.classes(entries) if hasattr(self, 'lists') else super().classes(entries)
+    def classes(self, entries): return self.lists.classes(entries) if self.lists else super().classes(entries)
 
 # %% ../../../nbs/2_data/06_datasets/03_benchmarks.ipynb #d5afddb8
 class _ByNumber(DatasetReader):
@@ -140,31 +124,43 @@ class _ByNumber(DatasetReader):
     def entries(self)->list[Entry]:
         files = files_named(self.root, {'.csv'})
         self.names = sorted(class_names(one_of(files, ('labels',), self.root, 'file of labels')))
-        known, found = set(self.names), []
-        for split, word in (('train', 'train'), ('val', 'validation')):
-            for where, line in text_lines(
-                one_of(files, (word,), self.root, f'list of videos to {"train" if split == "train" else "evaluate"} on')
-            ):
+        labels, videos = set(self.names), []
+        for split, path in split_lists(files, self.root, ('validation',)):
+            for where, line in text_lines(path):
                 name, _, label = line.partition(';')
-                if not re.fullmatch(r'\w{1,60}', name) or label not in known:
-                    raise ValueError(
-                        f'{where}: is {line[:80]!r}; it must be id;label with one of the {len(known)} labels'
-                    )
-                found.append((name, label, split, where))
-        there = locate(self.root, [name for name, *_ in found])
-        return [Entry(there.get(name), (label,), split, name, where) for name, label, split, where in found]
+                if not re.fullmatch(r'\w{1,60}', name) or label not in labels:
+                    raise ValueError(f'{where}: is {line[:80]!r}; it must be id;label with one of the {len(labels)} '
+                                     'labels')
+                videos.append((name, label, split, where))
+        paths = locate(self.root, [name for name, *_ in videos])
+        return [Entry(paths.get(name), (label,), split, name, where) for name, label, split, where in videos]
 
     def classes(self, entries:list[Entry])->list[str]: return self.names
 
 @register_dataset('somethingv1')
 class SomethingV1(_ByNumber):
-    "Something-Something V1: something-something-v1-{train,validation,labels}.csv, and frames <id>/00001.jpg below the root."
+    "Something-Something V1: something-something-v1-{train,validation,labels}.csv, and frames <id>/00001.jpg."
 
 @register_dataset('jester')
 class Jester(_ByNumber):
-    "Jester: jester-v1-{train,validation,labels}.csv, and frames <id>/00001.jpg below the root."
+    "Jester: jester-v1-{train,validation,labels}.csv, and frames <id>/00001.jpg anywhere below the root."
 
 # %% ../../../nbs/2_data/06_datasets/03_benchmarks.ipynb #24c53c93
+def _templates(path, labels)->list[tuple[str,str,str]]: # id, label, where
+    "The videos of one of the publisher's lists. Raises ValueError."
+    videos, content = [], read_json(path)
+    _expect(isinstance(content, list), path, 'must be a list of videos', content)
+    for k, x in enumerate(content, 1):
+        where = f'{path}, entry {k}'
+        fits = isinstance(x, dict) and isinstance(x.get('template'), str)
+        fits = fits and re.fullmatch(r'\w{1,60}', str(x.get('id')))
+        _expect(fits, where, 'must have `id` and `template`', x)
+        label = x['template'].replace('[', '').replace(']', '')
+        _expect(label in labels, where, f'the template must be one of the {len(labels)} labels', label)
+        videos.append((str(x['id']), label, where))
+    return videos
+
+# %% ../../../nbs/2_data/06_datasets/03_benchmarks.ipynb #85ec3c82
 @register_dataset('somethingv2')
 class SomethingV2(DatasetReader):
     "Something-Something V2: JSON files of train, validation and labels, and videos <id>.webm below the root."
@@ -174,33 +170,13 @@ class SomethingV2(DatasetReader):
         files = files_named(self.root, {'.json'})
         path = one_of(files, ('labels',), self.root, 'file of labels')
         numbers = read_json(path)
-        _expect(
-            isinstance(numbers, dict) and numbers and all(re.fullmatch(r'\d{1,9}', str(x)) for x in numbers.values()),
-            path,
-            'must give a number for each label',
-            numbers,
-        )
-        self.names, found = sorted(numbers, key=lambda name: int(numbers[name])), []
-        for split, word in (('train', 'train'), ('val', 'validation')):
-            path = one_of(
-                files, (word,), self.root, f'list of videos to {"train" if split == "train" else "evaluate"} on'
-            )
-            videos = read_json(path)
-            _expect(isinstance(videos, list), path, 'must be a list of videos', videos)
-            for k, x in enumerate(videos):
-                where = f'{path}, entry {k + 1}'
-                _expect(
-                    isinstance(x, dict)
-                    and isinstance(x.get('template'), str)
-                    and re.fullmatch(r'\w{1,60}', str(x.get('id'))),
-                    where,
-                    'must have `id` and `template`',
-                    x,
-                )
-                label = x['template'].replace('[', '').replace(']', '')
-                _expect(label in numbers, where, f'the template must be one of the {len(numbers)} labels', label)
-                found.append((str(x['id']), label, split, where))
-        there = locate(self.root, [name for name, *_ in found])
-        return [Entry(there.get(name), (label,), split, name, where) for name, label, split, where in found]
+        fits = bool(numbers) and isinstance(numbers, dict)
+        fits = fits and all(re.fullmatch(r'\d{1,9}', str(number)) for number in numbers.values())
+        _expect(fits, path, 'must give a number for each label', numbers)
+        self.names = sorted(numbers, key=lambda name: int(numbers[name]))
+        videos = [(*video, split) for split, path in split_lists(files, self.root, ('validation',))
+                  for video in _templates(path, numbers)]
+        paths = locate(self.root, [name for name, *_ in videos])
+        return [Entry(paths.get(name), (label,), split, name, where) for name, label, where, split in videos]
 
     def classes(self, entries:list[Entry])->list[str]: return self.names
