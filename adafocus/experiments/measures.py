@@ -16,7 +16,7 @@ from ..bench.throughput import throughput
 from ..data.transforms import model_inputs
 from ..early_exit.curve import ExitCurve, exit_curve
 from ..early_exit.solver import solve_thresholds
-from .suite import ABLATION, BASELINES, Planned, whole_run
+from .suite import ABLATION, MOTION_BASELINES, Planned, whole_run
 from .workbench import Workbench, _all_read
 from ..method.costs import Costs, count
 from ..method.v1 import STAGES, skipping
@@ -217,7 +217,7 @@ def _skipping(bench, seed):
 # %% ../../nbs/9_experiments/03_measures.ipynb #37d86256
 @measures('motion')
 def _motion(bench, seed):
-    names = {v: f'motion {v}' for v in BASELINES} | {
+    names = {v: f'motion {v}' for v in MOTION_BASELINES} | {
         f'AdaFocusV2-TSM, P = {s}': f'motion {s}' for s in bench.scale.motion_sizes
     }
     models = {v: load_config(bench.folder(name, seed)/'config.yaml').model for v, name in names.items()}
