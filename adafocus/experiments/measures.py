@@ -59,12 +59,12 @@ def _policies(bench, seed):
 
 # %% ../../nbs/9_experiments/03_measures.ipynb #159c1df7
 def _exits(bench, seed, name, budgets)->ExitCurve:
-    found = bench.answers(name, seed)
+    found = bench.logits(name, seed)
     plans = [solve_thresholds(found['train'][0], found['costs'], b, found['train'][1]) for b in budgets]
     return exit_curve(*found['val'], found['costs'], plans, found['fixed'], samples=100, seed=seed)
 
 def _budgets(bench, seed, name): # GFLOPs a video, closer together where they are small
-    costs = bench.answers(name, seed)['costs']
+    costs = bench.logits(name, seed)['costs']
     return [float(f'{b:.4g}') for b in np.geomspace(costs[0]*1.04, costs[-1]*.95, 14)]
 
 @measures('exits')
@@ -179,7 +179,7 @@ def _skipped(bench, seed, name):
 def _skipping(bench, seed):
     for size in bench.scale.patch_sizes[1:]:
         base = f'v1 {size} fine_tune'
-        whole = _exits(bench, seed, base, [float(bench.answers(base, seed)['costs'][-1])])
+        whole = _exits(bench, seed, base, [float(bench.logits(base, seed)['costs'][-1])])
         yield dict(
             variant='V1',
             patch_size=size,
@@ -201,7 +201,7 @@ def _skipping(bench, seed):
                 metric=whole.metric,
                 run=name,
             )
-            if gflops < bench.answers(base, seed)['costs'][0]:
+            if gflops < bench.logits(base, seed)['costs'][0]:
                 continue  # that little early exit cannot do
             curve = _exits(bench, seed, base, [gflops])
             yield dict(
