@@ -17,7 +17,7 @@ from ..data.transforms import model_inputs
 from ..early_exit.curve import ExitCurve, exit_curve
 from ..early_exit.solver import solve_thresholds
 from .suite import ABLATION, MOTION_BASELINES, Planned, whole_run
-from .workbench import Workbench, _all_read
+from .workbench import Workbench, _require_all
 from ..method.costs import Costs, count
 from ..method.v1 import STAGES, skipping
 from ..run.config import load_config
@@ -170,7 +170,7 @@ def _skipped(bench, seed, name):
         )
         keeper.add({k: x for k, x in found.items() if k != 'looks'})
     feed.close()
-    _all_read(failures, config)
+    _require_all(failures, config)
     n = np.array(list(looks.values()))
     return float(keeper.scores().metric_values[-1]), float(_skip_cost(count(m), m, n).mean()), float(n.mean())
 

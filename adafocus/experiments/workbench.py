@@ -17,13 +17,11 @@ from fastcore.basics import patch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ..data.records import VideoData
 from .suite import Planned, Scale
 from ..method.costs import count
 from ..method.model import AdaFocus
 from ..run.config import Config, load_config
-from ..run.feed import RunLoader
-from ..run.folder import VideosUnreadable, load_run, open_run_data, save_weights
+from ..run.folder import OpenRun, VideosUnreadable, load_run, open_run, save_weights
 from ..run.metrics import Scores
 from ..run.scoring import collect_logits, evaluate
 from ..system.files import read_lines
@@ -132,10 +130,9 @@ def _require_all(failures, config):
                            f'the first: {next(iter(failures.values()))}')
 
 @patch
-def open(self:Workbench, name:str, seed:int)->tuple[AdaFocus,Config,VideoData]: # the model is on the device
+def open(self:Workbench, name:str, seed:int)->OpenRun:
     "Open a finished run."
-    model, config = load_run(self.folder(name, seed))
-    return model.to(self.accelerator.device), config, open_run_data(config)
+    return open_run(self.folder(name, seed), self.accelerator)
 
 @patch
 def scores(self:Workbench, name:str, seed:int,
@@ -143,12 +140,11 @@ def scores(self:Workbench, name:str, seed:int,
            wrap:Callable[[AdaFocus],nn.Module]|None=None,  # what to score instead of the model itself
           )->dict[str,Scores]:                             # by policy
     "Score a finished run on its validation videos."
-    model, config, data = self.open(name, seed)
-    loader = RunLoader(data.val, config, self.accelerator)
-    model = wrap(model) if wrap else model
-    scores, failures = evaluate(model, loader, self.accelerator, policies, config.seed, data.multi_label)
+    run = self.open(name, seed)
+    model, loader = wrap(run.model) if wrap else run.model, run.loader(run.data.val)
+    scores, failures = evaluate(model, loader, self.accelerator, policies, run.config.seed, run.data.multi_label)
     loader.close()
-    _require_all(failures, config)
+    _require_all(failures, run.config)
     return scores
 
 # %% ../../nbs/9_experiments/02_workbench.ipynb #c03dbe90
@@ -164,14 +160,14 @@ class RunLogits:
 def logits(self:Workbench, name:str, seed:int)->RunLogits:
     "Return a finished run's logits; they are computed once and kept."
     if (name, seed) in self._logits: return self._logits[name, seed]
-    model, config, data = self.open(name, seed)
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(data.train))[:4000])
+    run = self.open(name, seed)
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(run.data.train))[:4000])
     splits = []
-    for videos in ([data.train[k] for k in chosen], data.val):
-        *split, _, failures = collect_logits(model, videos, config, self.accelerator, data.multi_label)
+    for videos in ([run.data.train[k] for k in chosen], run.data.val):
+        *split, _, failures = collect_logits(run.model, videos, run.config, self.accelerator, run.data.multi_label)
         splits.append(tuple(split))
-    _require_all(failures, config)  # those of the validation videos
-    costs = count(config.model)
+    _require_all(failures, run.config)  # those of the validation videos
+    costs = count(run.config.model)
     self._logits[name, seed] = RunLogits(*splits, costs.per_step(), costs.per_step(asked=False))
     return self._logits[name, seed]
 
