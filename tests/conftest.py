@@ -1,4 +1,5 @@
 "What tests share: small datasets made here, and real clips where they lie beside the repository."
+import io
 import json
 import os
 import signal
@@ -6,7 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
-from contextlib import suppress
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,15 @@ from adafocus.data import needle  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
 BESIDE = ROOT.parent/'shared'
-THOROUGH = bool(os.environ.get('ADAFOCUS_THOROUGH'))     # every combination, and repetitions
+HELPERS = ROOT/'tests'/'helpers'
+
+
+def pytest_collection_modifyitems(config, items):
+    "Tests marked thorough run only if asked for: pytest -m thorough."
+    if 'thorough' in (config.option.markexpr or ''): return
+    thorough = [item for item in items if item.get_closest_marker('thorough')]
+    config.hook.pytest_deselected(items=thorough)
+    items[:] = [item for item in items if item not in thorough]
 
 
 @pytest.fixture(scope='session')
@@ -43,6 +52,18 @@ def run(*args, timeout=300, **env):
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=ROOT, env={**os.environ, **env})
 
 
+def command(main, *args):
+    "Status, standard output and standard error of a command's main function, in this process."
+    from accelerate.state import AcceleratorState
+    out, errors, status = io.StringIO(), io.StringIO(), 0
+    AcceleratorState._reset_state(True)
+    with redirect_stdout(out), redirect_stderr(errors):
+        try: main([str(a) for a in args])
+        except SystemExit as e: status = e.code or 0
+    AcceleratorState._reset_state(True)
+    return status, out.getvalue(), errors.getvalue()
+
+
 ONE_PROCESS = '--num_processes', '1', '--num_machines', '1', '--mixed_precision', 'no', '--dynamo_backend', 'no', '--cpu'
 TWO_PROCESSES = 'torch.distributed.run', '--nproc_per_node', '2', '--standalone', '-m'     # accelerate launch --cpu starts one, whatever it is told
 CPU = dict(ACCELERATE_USE_CPU='true')
@@ -53,13 +74,14 @@ class Forking:
     "Starts functions of forking.py, or those of ranks.py in several processes that belong together, without importing anything anew."
     def __init__(self, folder):
         self.folder, self.ended, self.count = folder, {}, 0
-        self.process = subprocess.Popen([sys.executable, ROOT/'tests'/'forking.py'], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
-                                        env={**os.environ, 'PYTHONPATH': f'{ROOT}:{ROOT/"tests"}', 'OMP_NUM_THREADS': '1', 'TQDM_DISABLE': '1', **CPU})
+        self.process = subprocess.Popen([sys.executable, HELPERS/'forking.py'], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
+                                        env={**os.environ, 'PYTHONPATH': f'{ROOT}:{HELPERS}', 'OMP_NUM_THREADS': '1', 'TQDM_DISABLE': '1', **CPU})
 
     def _order(self, do, args, env):
         self.count += 1
         log = self.folder/f'log{self.count}'
-        self.process.stdin.write(json.dumps(dict(do=do, args=args, log=str(log), env=env)) + '\n'); self.process.stdin.flush()
+        self.process.stdin.write(json.dumps(dict(do=do, args=args, log=str(log), env=env)) + '\n')
+        self.process.stdin.flush()
         while 'status' in (answer := json.loads(self.process.stdout.readline())): self.ended[answer['pid']] = answer['status']
         return answer['pid'], log
 
@@ -69,7 +91,8 @@ class Forking:
         pid, log = started
         def end():
             with suppress(ProcessLookupError): os.kill(pid, signal.SIGKILL)
-        alarm = threading.Timer(patience, end); alarm.start()
+        alarm = threading.Timer(patience, end)
+        alarm.start()
         while pid not in self.ended:
             answer = json.loads(self.process.stdout.readline())
             self.ended[answer['pid']] = answer['status']
@@ -80,7 +103,9 @@ class Forking:
 
     def ranks(self, count, do, *args):
         "Statuses, and all that was said."
-        with socket.socket() as s: s.bind(('127.0.0.1', 0)); port = s.getsockname()[1]
+        with socket.socket() as s:
+            s.bind(('127.0.0.1', 0))
+            port = s.getsockname()[1]
         env = dict(WORLD_SIZE=count, LOCAL_WORLD_SIZE=count, MASTER_ADDR='127.0.0.1', MASTER_PORT=port)
         started = [self._order(do, [str(a) for a in args], {k: str(v) for k, v in dict(env, RANK=n, LOCAL_RANK=n).items()}) for n in range(count)]
         statuses, said = zip(*map(self.wait, started))
@@ -91,4 +116,6 @@ class Forking:
 def forking(tmp_path_factory):
     server = Forking(tmp_path_factory.mktemp('logs'))
     yield server
-    server.process.stdin.close(); server.process.kill(); server.process.wait()
+    server.process.stdin.close()
+    server.process.kill()
+    server.process.wait()

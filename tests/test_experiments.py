@@ -59,13 +59,13 @@ def whole(cache, tmp_path_factory):
 @pytest.mark.parametrize('at', [1, 9, 14])
 def test_stopped_it_goes_on_where_it_was(whole, tmp_path, monkeypatch, at):
     "A signal while a batch is trained on, several runs into it; then the same command again."
-    from adafocus.trainer.steps import TrainStep
-    args, taken, real = ['policies', 'v1', 'skipping', '--scale', 'miniature', '--seeds', '1', '--out', str(tmp_path)], [0], TrainStep._part
-    def interrupted(self, *a, **k):
+    from adafocus.trainer import loop
+    args, taken, real = ['policies', 'v1', 'skipping', '--scale', 'miniature', '--seeds', '1', '--out', str(tmp_path)], [0], loop.forward
+    def interrupted(*a, **k):
         taken[0] += 1
         if taken[0] == 2*at + 1: signal.raise_signal(signal.SIGTERM)
-        return real(self, *a, **k)
-    monkeypatch.setattr(TrainStep, '_part', interrupted)
+        return real(*a, **k)
+    monkeypatch.setattr(loop, 'forward', interrupted)
     with pytest.raises(SystemExit) as e: main(args)
     assert e.value.code == 143
     before = len(list((tmp_path/'miniature'/'seed-0').iterdir()))

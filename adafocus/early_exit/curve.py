@@ -11,64 +11,76 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from .thresholds import ExitPlan, ExitScore, _check_exits
+from .thresholds import ExitPlan, ExitScore, check_outputs, checked_costs
 
 # %% ../../nbs/5_early_exit/03_curve.ipynb #6dd43a96
-@dataclass
-class ExitCurve:
-    "M plans on N videos, beside random exit and fixed length. Costs in GFLOPs a video, scores in 0..1, bands hold 95 % of bootstrap samples."
-    metric: str             # accuracy or mAP
-    budget: np.ndarray      # (M,), asked for
-    steps: np.ndarray       # (M, N) int: 0..T-1, where each video left
-    cost: np.ndarray        # (M,)
-    cost_band: np.ndarray   # (M, 2)
-    score: np.ndarray       # (M,)
-    band: np.ndarray        # (M, 2)
-    random: np.ndarray      # (M,), the same shares leave, but others
-    random_band: np.ndarray # (M, 2)
-    fixed_cost: np.ndarray  # (T,)
-    fixed: np.ndarray       # (T,), all leave at the same step
-    fixed_band: np.ndarray  # (T, 2)
+class _Drawings:
+    "The score and cost of exits on bootstrap samples of N videos."
+    def __init__(self, score:ExitScore, costs, videos, samples, rng):
+        self.score, self.costs = score, costs
+        self.counts = rng.multinomial(videos, np.full(videos, 1/videos), samples).astype(np.float64)     # (S, N)
+
+    def cost_band(self, exits): # (N,) -> (2,)
+        return _band(self.counts @ self.costs[exits]/len(exits))
+
+    def score_band(self, exits): # (N,) -> (2,)
+        return _band(self.score.resampled(exits, self.counts))
+
+    def random_band(self, shuffled): # several times (N,) -> (2,); each takes its part of the samples
+        parts = np.array_split(self.counts, len(shuffled))
+        return _band(np.concatenate([self.score.resampled(x, part) for x, part in zip(shuffled, parts)]))
 
 def _band(samples): return np.quantile(samples, (.025, .975))
 
-def exit_curve(found:Tensor,             # logits (N, T, K), or confidences (N, T)
-               labels:Tensor,            # as for `solve_thresholds`
-               costs:np.ndarray,         # (T,) GFLOPs when a video is left after each step
-               plans:list[ExitPlan],     # best found with other videos
-               fixed_costs:np.ndarray|None=None, # (T,) GFLOPs of so many steps with one prediction at the end; None: `costs`
+# %% ../../nbs/5_early_exit/03_curve.ipynb #e89d83a5
+@dataclass
+class ExitCurve:
+    "M plans on N videos, beside random exit and fixed length. Scores in 0..1; bands hold 95 % of bootstrap samples."
+    metric: str             # accuracy or mAP
+    budget: np.ndarray      # (M,), GFLOPs a video, asked for
+    steps: np.ndarray       # (M, N) int: 0..T-1, where each video exits
+    cost: np.ndarray        # (M,), GFLOPs a video
+    cost_band: np.ndarray   # (M, 2)
+    score: np.ndarray       # (M,)
+    band: np.ndarray        # (M, 2)
+    random: np.ndarray      # (M,), the same shares exit, but other videos
+    random_band: np.ndarray # (M, 2)
+    fixed_cost: np.ndarray  # (T,), GFLOPs a video
+    fixed: np.ndarray       # (T,), all exit at the same step
+    fixed_band: np.ndarray  # (T, 2)
+
+def _curve(score, drawings, budgets, steps, shuffled, fixed_costs): # shuffled: M lists of exits (N,)
+    "Score all that an `ExitCurve` holds."
+    costs = drawings.costs
+    fixed = [np.full(steps.shape[1], t) for t in range(len(costs))]
+    bands = lambda exits: np.array([drawings.score_band(x) for x in exits])
+    return ExitCurve(
+        score.metric, np.array(budgets), steps,
+        cost=costs[steps].mean(1), cost_band=np.array([drawings.cost_band(x) for x in steps]),
+        score=np.array([score(x) for x in steps]), band=bands(steps),
+        random=np.array([np.mean([score(x) for x in some]) for some in shuffled]),
+        random_band=np.array([drawings.random_band(some) for some in shuffled]),
+        fixed_cost=costs if fixed_costs is None else np.asarray(fixed_costs),
+        fixed=np.array([score(x) for x in fixed]), fixed_band=bands(fixed))
+
+# %% ../../nbs/5_early_exit/03_curve.ipynb #5e9d5a1a
+def exit_curve(outputs:Tensor,           # logits (N, T, K), or confidences (N, T)
+               labels:Tensor,            # as for `ExitScore`
+               costs:np.ndarray,         # (T,) GFLOPs of a video that exits at each step
+               plans:list[ExitPlan],     # best solved on other videos
+               fixed_costs:np.ndarray|None=None, # (T,) GFLOPs of so many steps and one prediction; None: `costs`
                samples:int|None=None,    # bootstrap samples; None: 1000, for mAP 200, of very many videos 50
                seed:int=0,
-               steps:np.ndarray|None=None, # (M, N): exits that were decided otherwise, as in cross-validation; None: by the plans
+               steps:np.ndarray|None=None, # (M, N): exits decided elsewhere, as in cross-validation; None: by the plans
               )->ExitCurve:
-    "What plans cost and bring on these videos, with random exit and fixed length for comparison (Figure 9)."
-    costs, worth, rng, n = (
-        _check_exits(found, labels, costs),
-        ExitScore(found, labels),
-        np.random.default_rng(seed),
-        len(found),
-    )
-    samples = samples or (1000 if not worth.multi_label else 200 if found[:, 0].numel() < 2e6 else 50)
-    parts = 5 if worth.multi_label else 20                                                     # drawings of random exit
-    counts = rng.multinomial(n, np.full(n, 1 / n), samples).astype(np.float64)  # (S, N): how often each video was drawn
-    steps = np.array([p.steps(found).numpy() for p in plans]) if steps is None else steps
-    drawn = [[rng.permutation(left) for _ in range(parts)] for left in steps]
-    parts = np.array_split(counts, parts)  # bootstrap samples, some for each drawing
-    at = [np.full(n, t) for t in range(len(costs))]
-    bands = lambda exits: np.array([_band(worth.resampled(left, counts)) for left in exits])
-    return ExitCurve(
-        worth.metric,
-        np.array([p.budget for p in plans]),
-        steps,
-        costs[steps].mean(1),
-        np.array([_band(counts @ costs[left] / n) for left in steps]),
-        np.array([worth(left) for left in steps]),
-        bands(steps),
-        np.array([np.mean([worth(left) for left in some]) for some in drawn]),
-        np.array(
-            [_band(np.concatenate([worth.resampled(left, part) for left, part in zip(some, parts)])) for some in drawn]
-        ),
-        costs if fixed_costs is None else np.asarray(fixed_costs),
-        np.array([worth(left) for left in at]),
-        bands(at),
-    )
+    "Score plans on these videos, with random exit and fixed length for comparison (Figure 9)."
+    check_outputs(outputs, labels)
+    costs, score, rng = checked_costs(costs, outputs.shape[1]), ExitScore(outputs, labels), np.random.default_rng(seed)
+    if samples is None:
+        samples = 1000
+        if score.multi_label: samples = 200 if outputs[:, 0].numel() < 2e6 else 50
+    drawings = _Drawings(score, costs, len(outputs), samples, rng)
+    if steps is None: steps = np.array([p.steps(outputs).numpy() for p in plans])
+    times = 5 if score.multi_label else 20                                          # drawings of random exit
+    shuffled = [[rng.permutation(exits) for _ in range(times)] for exits in steps]
+    return _curve(score, drawings, [p.budget for p in plans], steps, shuffled, fixed_costs)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from fastcore.basics import patch
 from huggingface_hub import ModelHubMixin, snapshot_download
 
 from ..data.lazy import LazyFrames
@@ -46,28 +47,9 @@ class Prediction:
     confidences: np.ndarray = field(repr=False)   # (t,), or (1,), after each frame
 
     def top(self, count:int=5)->list[tuple[str,float]]: # names and probabilities, the most probable first
-        "The most probable classes after the last frame that was used."
+        "Return the most probable classes after the last frame that was used."
         last = self.probabilities[-1]
         return [(self.classes[k], float(last[k])) for k in np.argsort(-last, kind='stable')[:count]]
-
-    def as_dict(self)->dict:
-        "Plain values, as the command line writes them."
-        plain = lambda x, digits: np.round(np.asarray(x, np.float64), digits).tolist()
-        return dict(
-            path=self.path,
-            label=self.label,
-            index=self.index,
-            confidence=plain(self.confidence, 6),
-            frames=self.frames,
-            gflops=round(self.gflops, 6),
-            threshold=self.threshold,
-            top=[[name, round(p, 6)] for name, p in self.top()],
-            frame_numbers=self.numbers.tolist(),
-            positions=plain(self.positions, 6),
-            boxes=plain(self.boxes, 2),
-            confidences=plain(self.confidences, 6),
-            probabilities=plain(self.probabilities, 5),
-        )
 
 @dataclass
 class Failed:
@@ -76,114 +58,132 @@ class Failed:
     error: str
     def as_dict(self)->dict: return dict(path=self.path, error=self.error)
 
+# %% ../../nbs/5_early_exit/07_predictor.ipynb #65f43733
+def _rounded(x, digits): return np.round(np.asarray(x, np.float64), digits).tolist()
+
+@patch
+def as_dict(self:Prediction)->dict:
+    "Return plain values."
+    plain = {name: getattr(self, name) for name in ('path', 'label', 'index')}
+    plain |= dict(confidence=_rounded(self.confidence, 6), frames=self.frames, gflops=round(self.gflops, 6))
+    plain |= dict(threshold=self.threshold, top=[[name, round(p, 6)] for name, p in self.top()])
+    plain |= dict(frame_numbers=self.numbers.tolist(), positions=_rounded(self.positions, 6))
+    plain |= dict(boxes=_rounded(self.boxes, 2), confidences=_rounded(self.confidences, 6))
+    return plain | dict(probabilities=_rounded(self.probabilities, 5))
+
 # %% ../../nbs/5_early_exit/07_predictor.ipynb #60090c07
-class _Watched:
+class _Underway:
     "A video on its way through the network."
     def __init__(self, number, video, network, samples):
-        path, known = (video.path, video.frames) if isinstance(video, Video) else (video, None)
-        self.number, self.path, self.network, self.error, self.have = number, path, network, None, 0
-        self.frames, more = (
-            LazyFrames(path, samples, known),
-            samples.focus_frames if network.no_early_exit_reason else None,
-        )
-        self.focus = LazyFrames(path, replace(samples, num_frames=more), known) if more else None
+        self.path, known = (video.path, video.frames) if isinstance(video, Video) else (video, None)
+        self.number, self.network, self.error, self.decoded = number, network, None, 0
+        self.frames, self.focus = LazyFrames(self.path, samples, known), None
+        if network.no_early_exit_reason and samples.focus_frames:
+            self.focus = LazyFrames(self.path, replace(samples, num_frames=samples.focus_frames), known)
         self.state, self.seen = network.zeros, []  # seen: probabilities, confidence, position after each frame
 
-    def read(self, count)->'_Watched': # at least the first `count` frames; what goes wrong is noted
+    def read(self, count)->'_Underway': # frames
+        "Decode at least the first `count` frames; keep the error of a video that cannot be read."
         try:
-            self.have = count if self.network.steps else self.frames.config.num_frames
-            self.frames.read(self.have)
+            self.decoded = count if self.network.steps else self.frames.config.num_frames
+            self.frames.read(self.decoded)
             if self.focus: self.focus.read(self.focus.config.num_frames)
         except VideoError as e: self.error = str(e)
         return self
 
-    def result(self)->'Prediction|Failed':
-        if self.error: return Failed(str(self.path), self.error)
-        probabilities, confidences, positions = (np.concatenate(x) for x in zip(*self.seen))
-        frames = self.focus or self.frames
-        return _prediction(
-            self.network,
-            str(self.path),
-            frames.numbers[: len(positions)],
-            positions,
-            frames.boxes(self.network.boxes(positions)),
-            probabilities,
-            confidences,
-        )
+# %% ../../nbs/5_early_exit/07_predictor.ipynb #c322647f
+def _stack(videos): # of LazyFrames -> (B, T, S, S, 3)
+    return torch.stack([torch.stack([frames[k] for k in range(frames.config.num_frames)]) for frames in videos])
 
-def _prediction(network, path, numbers, positions, boxes, probabilities, confidences):
-    index, reached = int(probabilities[-1].argmax()), network.thresholds[len(numbers) - 1] if network.steps else NEVER
-    return Prediction(
-        path,
-        network.classes[index],
-        index,
-        float(confidences[-1]),
-        len(numbers),
-        float(network.costs[len(numbers) - 1] if network.steps else network.costs[-1]),
-        float(reached) if -NEVER < reached <= confidences[-1] else None,
-        network.classes,
-        np.array(numbers),
-        positions,
-        boxes,
-        probabilities,
-        confidences,
-    )
-
-def _advance(network, videos): # -> pairs of a video and whether it is to be left, after one more step of each
-    stack = lambda frames: torch.stack([torch.stack([f[k] for k in range(f.config.num_frames)]) for f in frames])
+def _advance(network, videos)->list[bool]:
+    "Do one more step of each video, and say which to stop."
     if network.steps:
-        *found, stops, state = network.step(
-            torch.stack([v.frames[len(v.seen)] for v in videos]), StepState.join([v.state for v in videos])
-        )
-        found = [x[:, None] for x in found]
+        frames = torch.stack([v.frames[len(v.seen)] for v in videos])
+        *values, stops, state = network.step(frames, StepState.join([v.state for v in videos]))
+        values = [x[:, None] for x in values]
         for video, after in zip(videos, state.split()): video.state = after
-    else: found, stops = network.whole(stack([v.frames for v in videos]), stack([v.focus for v in videos]) if videos[0].focus else None), [True]*len(videos)
-    for video, *seen in zip(videos, *found): video.seen.append(seen)
-    return list(zip(videos, stops))
+    else:
+        focus = _stack([v.focus for v in videos]) if videos[0].focus else None
+        values, stops = network.whole(_stack([v.frames for v in videos]), focus), [True]*len(videos)
+    for video, *seen in zip(videos, *values): video.seen.append(seen)
+    return stops
+
+# %% ../../nbs/5_early_exit/07_predictor.ipynb #01196d15
+def _prediction(network, path, numbers, boxes, seen):
+    probabilities, confidences, positions = (np.concatenate(x) for x in zip(*seen))
+    last = len(numbers) - 1 if network.steps else len(network.costs) - 1
+    index, reached = int(probabilities[-1].argmax()), network.thresholds[last] if network.steps else NEVER
+    return Prediction(
+        path, network.classes[index], index, float(confidences[-1]), len(numbers), float(network.costs[last]),
+        float(reached) if -NEVER < reached <= confidences[-1] else None, network.classes, np.array(numbers),
+        positions, boxes, probabilities, confidences)
+
+def _result(video)->Prediction|Failed:
+    "Say what became of a video."
+    if video.error: return Failed(str(video.path), video.error)
+    positions, frames = np.concatenate([x[2] for x in video.seen]), video.focus or video.frames
+    boxes = frames.boxes(video.network.boxes(positions))
+    return _prediction(video.network, str(video.path), frames.numbers[:len(positions)], boxes, video.seen)
 
 # %% ../../nbs/5_early_exit/07_predictor.ipynb #1915d541
 _END = object()
 
-def _together(network, samples, pool, batch_size, videos): # -> (number, result) as they are ready
-    "Twice as many videos as fit a batch are under way, so that those with a frame to look at fill it."
-    coming, numbers, path, decoding, ready, most = (
-        iter(videos),
-        itertools.count(),
-        None,
-        set(),
-        deque(),
-        network.config.model.num_frames,
-    )
+class _Batches:
+    "Runs videos through the network; twice as many as fit a batch are under way, so that batches are full."
+    def __init__(self, network, samples, pool, batch_size, videos):
+        self.network, self.samples, self.pool, self.batch_size = network, samples, pool, batch_size
+        self.coming, self.numbers = iter(videos), itertools.count()
+        self.decoding, self.ready, self.next = set(), deque(), None # next: the last path that came, None or _END
+
+    def decode(self, video, count): self.decoding.add(self.pool.submit(video.read, count))
+
+    def take_in(self):
+        "Begin new videos while there is room and the next one is known."
+        while len(self.decoding) + len(self.ready) < 2*self.batch_size:
+            self.next = next(self.coming, _END)
+            if self.next is None or self.next is _END: return
+            self.decode(_Underway(next(self.numbers), self.next, self.network, self.samples), 1)
+
+    def wait_for_frames(self)->list: # of _Underway
+        "Wait for at least one video's frames; not for long if others are ready, since a file may be slow."
+        finished, self.decoding = wait(self.decoding, .05 if self.ready else None, FIRST_COMPLETED)
+        return [future.result() for future in finished]
+
+# %% ../../nbs/5_early_exit/07_predictor.ipynb #11999604
+@patch
+def step(self:_Batches)->Iterator: # of _Underway
+    "Do one step of as many videos as fit a batch; return those that stop, and send the others on."
+    videos = [self.ready.popleft() for _ in range(min(self.batch_size, len(self.ready)))]
+    for video, stop in zip(videos, _advance(self.network, videos)):
+        if stop: yield video
+        elif len(video.seen) < video.decoded: self.ready.append(video)
+        else: self.decode(video, min(self.network.config.model.num_frames, 2*video.decoded))
+
+@patch
+def finished(self:_Batches)->Iterator: # of _Underway, as they are ready
+    "Run all videos."
     try:
         while True:
-            while len(decoding) + len(ready) < 2*batch_size and (path := next(coming, _END)) not in (None, _END):
-                decoding.add(pool.submit(_Watched(next(numbers), path, network, samples).read, 1))
-            if not decoding and not ready:
-                if path is _END: return
-                time.sleep(.02)                                                                     # none is there yet
-            if len(ready) < batch_size and decoding:
-                finished, decoding = wait(
-                    decoding, 0.05 if ready else None, FIRST_COMPLETED
-                )  # a slow file holds up nobody for long
-                for video in (f.result() for f in finished):
-                    if video.error: yield video.number, video.result()
-                    else: ready.append(video)
-                if len(ready) < batch_size and finished: continue
-            if not ready: continue
-            for video, stop in _advance(network, [ready.popleft() for _ in range(min(batch_size, len(ready)))]):
-                if stop: yield video.number, video.result()
-                elif len(video.seen) < video.have: ready.append(video)
-                else: decoding.add(pool.submit(video.read, min(most, 2*video.have)))
+            self.take_in()
+            if not self.decoding and not self.ready:
+                if self.next is _END: return
+                time.sleep(.02)                                                        # no name has come yet
+            if len(self.ready) < self.batch_size and self.decoding:
+                decoded = self.wait_for_frames()
+                yield from (video for video in decoded if video.error)
+                self.ready.extend(video for video in decoded if not video.error)
+                if len(self.ready) < self.batch_size and decoded: continue
+            if self.ready: yield from self.step()
     finally:
-        for f in decoding: f.cancel()
+        for future in self.decoding: future.cancel()
 
 # %% ../../nbs/5_early_exit/07_predictor.ipynb #2290c501
 class Predictor(ModelHubMixin):
     "A trained network for videos: the label of each, from as many frames as it needs."
     def __init__(self,
                  run:str|Path,                    # a run's folder
-                 budget:float|None=None,          # GFLOPs a video on average, by the run's exit.json; None: all frames, unless there are thresholds
-                 thresholds:list[float]|None=None, # (T,), one for each step
+                 budget:float|None=None,          # GFLOPs a video on average, by the run's exit.json
+                 thresholds:list[float]|None=None, # (T,), one for each step; with neither, all frames are used
                  criterion:str='softmax',         # of the given thresholds: softmax or logit
                  batch_size:int=16,               # videos that are computed together, of many
                  workers:int|None=None,           # threads that decode; None: one a core, at most 8
@@ -199,48 +199,55 @@ class Predictor(ModelHubMixin):
     @property
     def plan(self)->ExitPlan|None: return self.network.plan            # of the budget, if there is one
 
-    def use(self, budget:float|None=None, thresholds:list[float]|None=None, criterion:str='softmax')->'Predictor': # itself
-        "Turn the knob: another budget, other thresholds, or neither, which means all frames."
+    def use(self, budget:float|None=None, thresholds:list[float]|None=None, criterion:str='softmax')->'Predictor':
+        "Set another budget or other thresholds; with neither, use all frames. Returns the predictor."
         self.network.use(budget, thresholds, criterion)
         return self
 
-    def __call__(self, videos:str|Path|Video|Iterable)->Prediction|list[Prediction|Failed]:
-        "One video: its prediction, or VideoError. Several: a list in their order, in which a video that cannot be read is a `Failed`."
-        if not isinstance(videos, (str, Path, Video)): return list(self.each(videos))
-        video = _Watched(0, videos, self.network, self._samples)
-        while not video.read(len(video.seen) + 1).error:
-            if _advance(self.network, [video])[0][1]: return video.result()
-        raise VideoError(video.error)
+# %% ../../nbs/5_early_exit/07_predictor.ipynb #bd945bd4
+@patch
+def each(self:Predictor, videos:Iterable[str|Path|Video|None])->Iterator[Prediction|Failed]:
+    "Predict videos in their order, and take them in as there is room. None among them: the next one is not known yet."
+    self._pool = self._pool or ThreadPoolExecutor(self.workers, 'adafocus-decode')
+    done, out = {}, 0
+    for video in _Batches(self.network, self._samples, self._pool, self.batch_size, videos).finished():
+        done[video.number] = _result(video)
+        while out in done:
+            yield done.pop(out)
+            out += 1
 
-    def each(self, videos:Iterable[str|Path|Video])->Iterator[Prediction|Failed]:
-        "Predictions one after the other, in the order of the videos, which are taken in as there is room. None among them: there is none yet."
-        self._pool = self._pool or ThreadPoolExecutor(self.workers, 'adafocus-decode')
-        done, out = {}, 0
-        for number, result in _together(self.network, self._samples, self._pool, self.batch_size, videos):
-            done[number] = result
-            while out in done:
-                yield done.pop(out)
-                out += 1
+@patch
+def __call__(self:Predictor, videos:str|Path|Video|Iterable)->Prediction|list[Prediction|Failed]:
+    """Predict one video, or raise VideoError. Of several, return a list in their order, with a `Failed` for each that
+    cannot be read."""
+    if not isinstance(videos, (str, Path, Video)): return list(self.each(videos))
+    video = _Underway(0, videos, self.network, self._samples)
+    while not video.read(len(video.seen) + 1).error:
+        if _advance(self.network, [video])[0]: return _result(video)
+    raise VideoError(video.error)
 
-    def close(self)->None:
-        "End the threads that decode."
-        if self._pool: self._pool.shutdown(cancel_futures=True)
-        self._pool = None
-    def __enter__(self): return self
-    def __exit__(self, *_): self.close()
+# %% ../../nbs/5_early_exit/07_predictor.ipynb #b6a45ce8
+@patch
+def close(self:Predictor)->None:
+    "End the threads that decode."
+    if self._pool: self._pool.shutdown(cancel_futures=True)
+    self._pool = None
 
-    def _save_pretrained(self, save_directory): save_model(self.network.run, save_directory)
+@patch
+def __enter__(self:Predictor): return self
 
-    @classmethod
-    def _from_pretrained(cls, *, model_id, revision=None, cache_dir=None, force_download=False, local_files_only=False, token=None, **kwargs):
-        if not Path(model_id).is_dir():
-            model_id = snapshot_download(
-                model_id,
-                revision=revision,
-                cache_dir=cache_dir,
-                force_download=force_download,
-                local_files_only=local_files_only,
-                token=token,
-                allow_patterns=list(MODEL_FILES),
-            )
-        return cls(model_id, **kwargs)
+@patch
+def __exit__(self:Predictor, *_): self.close()
+
+# %% ../../nbs/5_early_exit/07_predictor.ipynb #50be7ad0
+@patch
+def _save_pretrained(self:Predictor, save_directory): save_model(self.network.run, save_directory)
+
+@patch(cls_method=True)
+def _from_pretrained(cls:Predictor, *, model_id, revision=None, cache_dir=None, force_download=False,
+                     local_files_only=False, token=None, **kwargs):
+    if not Path(model_id).is_dir():
+        model_id = snapshot_download(
+            model_id, revision=revision, cache_dir=cache_dir, force_download=force_download, token=token,
+            local_files_only=local_files_only, allow_patterns=list(MODEL_FILES))
+    return cls(model_id, **kwargs)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from fastcore.basics import patch
 from torch import Tensor
 
 from ..data.transforms import evaluation_view
@@ -31,8 +32,8 @@ class StreamStep:
 
 class Stream:
     "A trained network for frames that come one at a time. ValueError for a model that needs all frames at once."
-    def __init__(self, run:str|Path, budget:float|None=None, thresholds:list[float]|None=None, criterion:str='softmax',
-                 device:str|None=None, mixed_precision:str|None=None):   # as of Predictor
+    def __init__(self, run:str|Path, budget:float|None=None, thresholds:list[float]|None=None, # as of Predictor
+                 criterion:str='softmax', device:str|None=None, mixed_precision:str|None=None):
         self.network = EarlyExitModel(run, budget, thresholds, criterion, device, mixed_precision)
         if why := self.network.no_early_exit_reason: raise ValueError(f'{run} cannot go frame by frame: {why}')
         self.config, self.classes = self.network.config, self.network.classes
@@ -42,29 +43,25 @@ class Stream:
         "Begin a new video."
         self._state, self.final = self.network.zeros, False
 
-    def push(self, frame:np.ndarray|Tensor, # (H, W, 3) uint8 RGB
-            )->StreamStep:
-        "One more frame. ValueError where it is none, or all frames that the model has predictions for have been pushed."
-        network, d, size = self.network, self.config.samples(), self.config.model.frame_size
-        frame = torch.as_tensor(frame)
-        if frame.ndim != 3 or frame.shape[-1] != 3 or frame.dtype != torch.uint8:
-            raise ValueError(f'frame is {frame.dtype} of shape {tuple(frame.shape)}; it must be uint8 (H, W, 3)')
-        if (had := self._state.steps[0]) == len(network.costs):
-            raise ValueError(
-                f'{had} frames have been pushed, as many as this model has predictions for; reset begins a new video'
-            )
-        view = evaluation_view(tuple(frame.shape[:2]), d.resize, d.frame_size)
-        (probabilities,), (sure,), (position,), (stop,), self._state = network.step(
-            view.apply(frame[None], size), self._state
-        )
-        self.final = self.final or stop
-        return StreamStep(
-            self.classes[int(probabilities.argmax())],
-            float(sure),
-            self.final,
-            had + 1,
-            float(network.costs[had]),
-            view.source_boxes(network.boxes(position[None]), size)[0],
-            position,
-            probabilities,
-        )
+# %% ../../nbs/5_early_exit/08_stream.ipynb #bce83e2e
+def _check_frame(frame, pushed, most):
+    if frame.ndim != 3 or frame.shape[-1] != 3 or frame.dtype != torch.uint8:
+        raise ValueError(f'frame is {frame.dtype} of shape {tuple(frame.shape)}; it must be uint8 (H, W, 3)')
+    if pushed == most:
+        raise ValueError(f'{pushed} frames have been pushed, as many as this model has predictions for; '
+                         'reset begins a new video')
+
+@patch
+def push(self:Stream, frame:np.ndarray|Tensor, # (H, W, 3) uint8 RGB
+        )->StreamStep:
+    "Process one more frame. ValueError if it is not a frame, or if the model has no prediction for so many."
+    network, samples, size = self.network, self.config.samples(), self.config.model.frame_size
+    frame, pushed = torch.as_tensor(frame), self._state.steps[0]
+    _check_frame(frame, pushed, len(network.costs))
+    view = evaluation_view(tuple(frame.shape[:2]), samples.resize, samples.frame_size)
+    step = network.step(view.apply(frame[None], size), self._state)
+    (probabilities,), (sure,), (position,), (stop,), self._state = step
+    self.final = self.final or stop
+    box = view.source_boxes(network.boxes(position[None]), size)[0]
+    return StreamStep(self.classes[int(probabilities.argmax())], float(sure), self.final, pushed + 1,
+                      float(network.costs[pushed]), box, position, probabilities)

@@ -53,7 +53,7 @@ def policy_positions(model:AdaFocus,
     positions = baseline_positions(name, numbers, steps, seed).to(maps.device)
     return broadcast_positions(positions, focus_frames)
 
-# %% ../../nbs/3_run/07_scoring.ipynb #9e9141f7
+# %% ../../nbs/3_run/07_scoring.ipynb #62c67281
 @torch.no_grad()
 def evaluate(model:AdaFocus,         # prepared by accelerate or not
              batches:Iterable[dict], # a `RunLoader`, or `build_loader(..., training=False)`
@@ -61,10 +61,11 @@ def evaluate(model:AdaFocus,         # prepared by accelerate or not
              policies:tuple[str,...]=('learned',), # of POLICY_NAMES
              seed:int=0,             # of the baselines
              multi_label:bool=False, # score by mean average precision
-            )->tuple[dict[str,Scores], dict[str,str]]: # scores by policy; paths that this process could not read, and why
+            )->tuple[dict[str,Scores], dict[str,str]]: # scores by policy; why this process could not read which paths
     "Score a model on videos under one or more policies."
     model, failures = accelerator.unwrap_model(model).eval(), {}
-    keepers = {name: ScoreKeeper(model.config.frame_size, model.config.patch_size, multi_label) for name in policies}
+    sizes = model.config.frame_size, model.config.patch_size
+    keepers = {name: ScoreKeeper(*sizes, multi_label) for name in policies}
     for batch in batches:
         failures.update(batch.pop('failures'))
         batch = send_to_device(batch, accelerator.device)
@@ -95,7 +96,7 @@ def summarise(scores:dict[str,Scores])->dict[str,dict]:
         for kind, share in score.patch_hits().items(): summary[name][f'{kind}_inside'] = round(share, 6)
     return summary
 
-# %% ../../nbs/3_run/07_scoring.ipynb #98a43213
+# %% ../../nbs/3_run/07_scoring.ipynb #8720a637
 def shown_steps(steps:int)->list[int]:
     "Return 1, 2, 4, ... up to T, and T itself."
     return [t for t in (2**k for k in range(20)) if t < steps] + [steps]
@@ -105,14 +106,17 @@ def score_table(summary:dict[str,dict], feature_reuse:bool)->str: # lines to pri
     metric = 'mAP' if 'mAP' in summary['learned'] else 'accuracy'
     steps = shown_steps(len(summary['learned'][metric]))
     hits = [name for name in ('centre_inside', 'box_inside') if name in summary['learned']]
-    top5 = metric == 'accuracy' and any(row['top5'][-1] < 1 for row in summary.values()) # 100 % for five classes or fewer
-    rows = [[name, *(row[metric][t - 1] for t in steps), *([row['top5'][-1]] if top5 else []), *(row[h] for h in hits)]
-            for name, row in summary.items()]
-    frames = [f't={t}' for t in steps] if steps[-1] > 1 else ['video']
-    header = ['policy', *frames, *(['top-5'] if top5 else []), *(hit.replace('_', ' ') for hit in hits)]
-    lines = [[name, *(f'{100*x:.1f}' for x in values)] for name, *values in rows] + _gain(summary, metric, steps)
+    top5 = metric == 'accuracy' and any(row['top5'][-1] < 1 for row in summary.values()) # else five classes or fewer
+    header = ['policy', *(f't={t}' for t in steps)] if steps[-1] > 1 else ['policy', 'video']
+    header += (['top-5'] if top5 else []) + [hit.replace('_', ' ') for hit in hits]
+    lines = []
+    for name, row in summary.items():
+        values = [row[metric][t - 1] for t in steps] + ([row['top5'][-1]] if top5 else []) + [row[hit] for hit in hits]
+        lines.append([name, *(f'{100*x:.1f}' for x in values)])
+    lines += _gain(summary, metric, steps)
     after = ' after t frames' if steps[-1] > 1 else ''
-    title = f'{metric[0].upper()}{metric[1:]} in %{after}; e_G is {"also" if feature_reuse else "not"} used for recognition'
+    used = 'also' if feature_reuse else 'not'
+    title = f'{metric[0].upper()}{metric[1:]} in %{after}; e_G is {used} used for recognition'
     align = ['left'] + ['right']*(len(header) - 1)
     return title + '\n' + tabulate(lines, header, 'plain', colalign=align, disable_numparse=True)
 
@@ -120,15 +124,16 @@ def _gain(summary, metric, steps):
     "Return the row of the learned policy's gain over the best other one, if there is another."
     others = [row[metric] for name, row in summary.items() if name != 'learned']
     if not others: return []
-    return [['gain', *(f'{100*(summary["learned"][metric][t - 1] - max(o[t - 1] for o in others)):+.1f}' for t in steps)]]
+    gains = [summary['learned'][metric][t - 1] - max(other[t - 1] for other in others) for t in steps]
+    return [['gain', *(f'{100*gain:+.1f}' for gain in gains)]]
 
-# %% ../../nbs/3_run/07_scoring.ipynb #ea16a981
+# %% ../../nbs/3_run/07_scoring.ipynb #01d3810f
 def score_videos(run:OpenRun,
                  videos:Sequence[Video],
                  policies:tuple[str,...]=('learned',), # of POLICY_NAMES
-                 skip_bad:bool=False,       # leave out videos that cannot be read, as `data.skip_bad` in the configuration
+                 skip_bad:bool=False, # leave out videos that cannot be read, as `data.skip_bad` in the configuration
                  multi_label:bool|None=None, # score by mean average precision; None: as the data says
-                )->tuple[dict[str,Scores], dict[str,str]]: # scores by policy; the paths of all processes left out, and why
+                )->tuple[dict[str,Scores], dict[str,str]]: # scores by policy; why which paths were left out
     "Score a run's model on videos. VideosUnreadable if some cannot be read."
     batches = run.loader(videos)
     several = run.data.multi_label if multi_label is None else multi_label
@@ -136,15 +141,16 @@ def score_videos(run:OpenRun,
     finally: batches.close()
     failures = dict(gather_object(list(failures.items())))
     if failures and not (skip_bad or run.config.data.skip_bad):
-        raise VideosUnreadable(f'{len(failures)} of {len(videos)} videos to evaluate on could not be read, and the score '
-                               f'would not be comparable; --skip-bad leaves them out. The first: {next(iter(failures.values()))}')
+        first = next(iter(failures.values()))
+        raise VideosUnreadable(f'{len(failures)} of {len(videos)} videos to evaluate on could not be read, and '
+                               f'the score would not be comparable; --skip-bad leaves them out. The first: {first}')
     if run.accelerator.is_main_process:
         for reason in failures.values(): print(f'left out: {reason}', file=sys.stderr)
     return scores, failures
 
-# %% ../../nbs/3_run/07_scoring.ipynb #52e7ff8d
+# %% ../../nbs/3_run/07_scoring.ipynb #a9ae3273
 def collect_logits(run:OpenRun, videos:Sequence[Video], skip_bad:bool=False # as for `score_videos`
-                  )->tuple[Tensor,Tensor,np.ndarray]: # logits (N, T, K), labels (N,) or (N, L) padded with -1, numbers (N,)
+                  )->tuple[Tensor,Tensor,np.ndarray]: # logits (N, T, K), labels (N,) or (N, L), numbers (N,)
     "Return what a run's model says of videos after every frame. VideosUnreadable if some cannot be read."
     score = score_videos(run, videos, skip_bad=skip_bad, multi_label=True)[0]['learned']
     labels = torch.from_numpy(score.labels)

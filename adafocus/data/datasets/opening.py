@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import needle
+from . import benchmarks, lists
 from adafocus.data.records import (
     DATASETS,
     DatasetReader,
@@ -23,6 +24,8 @@ from adafocus.data.records import (
     register_dataset,
 )
 from ..shard_files import open_shards
+
+_READERS = lists, benchmarks # importing them registers their datasets
 
 # %% ../../../nbs/2_data/06_datasets/04_opening.ipynb #fd6ae6e7
 @register_dataset('needle')

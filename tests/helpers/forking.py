@@ -1,4 +1,4 @@
-"""A process that has imported everything, and forks a new one for each training: `python tests/forking.py`, an order a line.
+"""A process that has imported everything, and forks a new one for each training: `python tests/helpers/forking.py`, an order a line.
 
 An order is {"do": the name of a function below, "args": {...}, "env": {}, "log": a file for what it prints}, or one of ranks.py's with what torchrun
 would have said in the environment; the answer is {"pid": ...},
@@ -17,7 +17,10 @@ from pathlib import Path
 import torch
 
 from adafocus import train
-from adafocus.trainer import checkpoints, signals as stopping
+from adafocus.run.feed import RunLoader
+from adafocus.system.processes import end_children
+from adafocus.trainer import checkpoints, loop
+from adafocus.trainer.signals import StopSignals
 
 
 def die(number=signal.SIGKILL, group=False):
@@ -45,38 +48,41 @@ def before(owner, name, fn):
 
 def note_samples(path):
     "A line for every batch that is trained on: which, in which order, and a sum over pixels and positions."
-    def note(step, batch):
+    def note(model, batch, *_):
         crc = zlib.crc32(batch['random_positions'].numpy().tobytes(), zlib.crc32(batch['frames'].numpy().tobytes()))
         with open(path, 'a') as f: f.write(json.dumps([batch['number'].tolist(), batch['label'].tolist(), crc]) + '\n')
-    before(train.TrainStep, '_part', note)
+    before(loop, 'forward', note)
 
 
 def files_of_a_save(action):
     "Have `action` called before and after everything a save does to the disk."
-    real = checkpoints.__dict__
     class Disk:
         def __getattr__(self, name):
             x = getattr(os, name)
-            if name not in ('rename', 'fsync'): return x
-            def both(*args):
-                action(); out = x(*args); action()
-                return out
-            return both
-    real['os'] = Disk()
+            return around(x) if name == 'rename' else x
+    def around(x):
+        def both(*args):
+            action()
+            out = x(*args)
+            action()
+            return out
+        return both
+    checkpoints.os = Disk()
+    checkpoints.flush_to_disk = around(checkpoints.flush_to_disk)
     for name in ('save_file', '_write_manifest', '_sweep', '_rotate'): before(checkpoints, name, lambda *_: action())
     before(checkpoints.shutil, 'rmtree', lambda *_: action())
 
 
 PHASES = dict(
-    start=lambda act: before(train, 'open_run_data', act),
-    first_batch=lambda act: before(train.RunLoader, 'epoch', act),
-    data_wait=lambda act: before(train.TrainStep, '__call__', Trip(4, lambda: threading.Timer(.05, act).start() or slow_data())),
-    forward=lambda act: before(train.TrainStep, '_part', Trip(7, act)),
-    backward=lambda act: before(train.TrainStep, '_gradient_finite', Trip(4, act)),
-    evaluation=lambda act: before(train, 'evaluate', act),
+    start=lambda act: before(loop, 'open_run_data', act),
+    first_batch=lambda act: before(RunLoader, 'epoch', act),
+    data_wait=lambda act: before(loop, 'set_learning_rates', Trip(4, lambda: threading.Timer(.05, act).start() or slow_data())),
+    forward=lambda act: before(loop, 'forward', Trip(7, act)),
+    backward=lambda act: before(loop, 'gradient_is_finite', Trip(4, act)),
+    evaluation=lambda act: before(loop, 'evaluate', act),
     saving=lambda act: before(checkpoints, '_write_manifest', act),
-    epoch_end=lambda act: before(train, 'end_epoch', act),
-    saving_often=lambda act: [before(checkpoints, name, act) for name in ('_write', '_write_manifest', '_flush', '_rotate', '_sweep')],
+    epoch_end=lambda act: before(loop, 'end_epoch', act),
+    saving_often=lambda act: [before(checkpoints, name, act) for name in ('_write', '_write_manifest', 'flush_to_disk', '_rotate', '_sweep')],
 )
 _slow = [False]
 
@@ -87,23 +93,26 @@ def slow_data(): _slow[0] = True
 def train_run(args, samples=None, kill_at=None, kill_in_save=None, phase=None, number=None, group=False, whole=False, worker=None):
     "Train by a command line. kill_at: before that many-th batch; kill_in_save: at that many-th moment of a save; phase: a signal there; worker: what a loading process gets before the third batch."
     if samples: note_samples(samples)
-    if kill_at: before(train.TrainStep, '_part', Trip(kill_at, die))
+    if kill_at: before(loop, 'forward', Trip(kill_at, die))
     if kill_in_save: files_of_a_save(Trip(kill_in_save, die))
-    if worker: before(train.TrainStep, '_part', Trip(3, lambda: (os.kill(multiprocessing.active_children()[0].pid, worker), time.sleep(5))))
+    if worker: before(loop, 'forward', Trip(3, lambda: (os.kill(multiprocessing.active_children()[0].pid, worker), time.sleep(5))))
     if phase:
         done = []
         def act(*_):
-            if not done or phase == 'saving_often': done.append(1); die(number, group)
+            if not done or phase == 'saving_often':
+                done.append(1)
+                die(number, group)
         PHASES[phase](act)
-        real = stopping.StopSignals.iterate
+        real = StopSignals.iterate
         def iterate(self, batches, allowed=True):
             def slowly():
                 for batch in batches:
                     if _slow[0]: time.sleep(30)
                     yield batch
             return real(self, slowly(), allowed)
-        stopping.StopSignals.iterate = over
-    torch.set_num_threads(1); train.prepare_cpu = lambda: None
+        StopSignals.iterate = iterate
+    torch.set_num_threads(1)
+    loop.prepare_cpu = lambda: None
     if whole: return train.main(args)
     train.finish = lambda *a: None
     train.main(args)
@@ -114,7 +123,8 @@ def save_over_and_over(run, kill_at, keep, slow=0.):
     from accelerate import Accelerator
     accelerator, model = Accelerator(cpu=True), torch.nn.Linear(40, 40)
     model, optimizer = accelerator.prepare(model, torch.optim.SGD(model.parameters(), lr=.1, momentum=.9))
-    model(torch.ones(1, 40)).sum().backward(); optimizer.step()
+    model(torch.ones(1, 40)).sum().backward()
+    optimizer.step()
     for epoch in range(6):
         if epoch == 3:
             trip = Trip(kill_at, die)
@@ -142,15 +152,18 @@ def main():
             status = 1
             try:
                 os.environ.update(order['env'])
-                if order['env']: import ranks; getattr(ranks, order['do'])(*order['args'])
+                if order['env']:
+                    import ranks
+                    getattr(ranks, order['do'])(*order['args'])
                 else: globals()[order['do']](**order['args'])
                 status = 0
             except SystemExit as e: status = e.code or 0
             except BaseException:
                 import traceback
                 traceback.print_exc()
-            sys.stdout.flush(); sys.stderr.flush()
-            stopping.end_children()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            end_children()
             os._exit(status)
         answer(pid=pid)
         threading.Thread(target=wait, args=(pid,), daemon=True).start()

@@ -1,4 +1,4 @@
-"What one of several processes does in test_processes.py: forked by forking.py, or `torchrun tests/ranks.py TASK ARGUMENTS`."
+"What one of several processes does in test_processes.py: forked by forking.py, or `torchrun tests/helpers/ranks.py TASK ARGUMENTS`."
 import json
 import os
 import signal
@@ -9,30 +9,39 @@ import torch
 from forking import Trip, before
 
 from adafocus import train
+from adafocus.run.feed import RunLoader
+from adafocus.trainer import loop, prepare, steps
+from adafocus.trainer.progress import Training
 
 RANK = int(os.environ['RANK'])
+FINISH = train.finish
 train.finish = lambda *a: None
+
+
+def whole(*args):
+    "The command as it is typed, with the evaluation at its end."
+    train.finish = FINISH
+    train.main(list(args))
 
 
 def fail_at(place, *args):
     "Process 1 raises in one of five places."
     def boom(*_): raise KeyError('the thing that is not there')
     if RANK == 1:
-        owner, name, times = dict(init=(train, 'set_seed', 1), data=(train.RunLoader, 'epoch', 2), step=(train.TrainStep, '_part', 3),
-                                  save=(train.Training, 'save', 1), evaluation=(train, 'evaluate', 1))[place]
+        owner, name, times = dict(init=(prepare, 'set_seed', 1), data=(RunLoader, 'epoch', 2), step=(loop, 'forward', 3),
+                                  save=(Training, 'save', 1), evaluation=(loop, 'evaluate', 1))[place]
         before(owner, name, Trip(times, boom))
     train.main(list(args))
 
 
 def signal_at(step, *args):
     "Process 1 alone is told to stop while it takes a step."
-    if RANK == 1: before(train.TrainStep, '_part', Trip(int(step), lambda: os.kill(os.getpid(), signal.SIGUSR1)))
+    if RANK == 1: before(loop, 'forward', Trip(int(step), lambda: os.kill(os.getpid(), signal.SIGUSR1)))
     train.main(list(args))
 
 
 def not_finite(where, *args):
     "Process 1 alone sees a loss that is no number, or has a gradient that is none, in its third step."
-    from adafocus.trainer import steps
     if RANK == 1:
         real, count = steps.adafocus_loss, [0]
         def spoilt(*a):

@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import CPU, ROOT, SMALL, THOROUGH, run
+from conftest import CPU, HELPERS, ROOT, SMALL, run
 from safetensors.torch import load_file
 
 from adafocus.data import needle
@@ -16,8 +16,8 @@ TRAIN = *SMALL, '--freeze-batch-norm', 'all', '--dropout', '0', '--log-steps', '
 
 
 def launched(count, *args, timeout=120):
-    return run('python', '-m', 'torch.distributed.run', '--nproc_per_node', count, '--standalone', ROOT/'tests'/'ranks.py', *args, timeout=timeout, **CPU,
-               PYTHONPATH=f'{ROOT}:{ROOT/"tests"}', TQDM_DISABLE='1')
+    return run('python', '-m', 'torch.distributed.run', '--nproc_per_node', count, '--standalone', HELPERS/'ranks.py', *args, timeout=timeout, **CPU,
+               PYTHONPATH=f'{ROOT}:{HELPERS}', TQDM_DISABLE='1')
 
 
 def steps(out): return [{k: v for k, v in json.loads(line).items() if not k.endswith('seconds')} for line in (out/'steps.jsonl').open()]
@@ -33,9 +33,9 @@ def two(forking, tiny, tmp_path_factory):
     return out
 
 
-def test_two_processes_have_the_losses_of_one(two, tiny, tmp_path):
-    done = run('python', '-m', 'adafocus.train', '--data', tiny, '--out', tmp_path/'one', *TRAIN, **CPU)
-    assert done.returncode == 0, done.stderr
+def test_two_processes_have_the_losses_of_one(forking, two, tiny, tmp_path):
+    status, said = forking('train_run', args=[str(a) for a in ('--data', tiny, '--out', tmp_path/'one', *TRAIN)])
+    assert status == 0, said
     ones, twos = steps(tmp_path/'one'), steps(two)
     assert len(ones) == len(twos) == 20
     for one, other in zip(ones, twos):
@@ -57,7 +57,7 @@ def test_told_to_stop_all_stop_at_the_same_step_and_go_on(forking, two, tiny, tm
     assert all((a[name] == b[name]).all() for name in a)
 
 
-@pytest.mark.parametrize('again', range(5 if THOROUGH else 1))
+@pytest.mark.parametrize('again', [0, *(pytest.param(k, marks=pytest.mark.thorough) for k in range(1, 5))])
 @pytest.mark.parametrize('place', ['init', 'data', 'step', 'save', 'evaluation'])
 def test_an_error_in_one_ends_all(tiny, tmp_path, place, again):
     began = time.time()

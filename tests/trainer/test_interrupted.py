@@ -10,7 +10,7 @@ import textwrap
 import time
 
 import pytest
-from conftest import ROOT, SMALL, THOROUGH
+from conftest import ROOT, SMALL
 
 from adafocus.trainer.checkpoints import checkpoints, damage, find_checkpoint
 
@@ -54,7 +54,8 @@ def check_goes_on(forking, out, whole, first_samples, lost=2):
     reference, order = whole
     assert samples(first_samples) == order[:len(samples(first_samples))]
     assert len(samples(first_samples)) - at <= lost, 'more steps were lost than lie between two checkpoints'
-    rest = first_samples.with_name('rest'); rest.unlink(missing_ok=True)
+    rest = first_samples.with_name('rest')
+    rest.unlink(missing_ok=True)
     status, said = forking('train_run', args=train(None, out, resume=True), samples=str(rest))
     assert status == 0, said
     assert samples(rest) == order[at:]
@@ -63,9 +64,12 @@ def check_goes_on(forking, out, whole, first_samples, lost=2):
     return at
 
 
-# 1, in the middle, last of an epoch, first of the next, two in one, while evaluating after it; and moments of a save
-@pytest.mark.parametrize('how', [dict(kill_at=1), dict(kill_at=3), dict(kill_at=5), dict(kill_at=6), dict(kill_at=8), dict(kill_at=10), dict(phase='evaluation', number=9), *(dict(kill_in_save=k) for k in (3, 6, 9, 14, 19, 28))],
-                         ids=lambda how: '-'.join(f'{k}-{v}' for k, v in how.items()))
+# in the middle of an epoch, at the first batch of the next, while evaluating, and at two moments of a save; all others are thorough
+HOW = [dict(kill_at=3), dict(kill_at=6), dict(phase='evaluation', number=9), dict(kill_in_save=9), dict(kill_in_save=19)]
+MORE = [*(dict(kill_at=k) for k in (1, 5, 8, 10)), *(dict(kill_in_save=k) for k in (3, 6, 14, 28))]
+
+
+@pytest.mark.parametrize('how', [*HOW, *(pytest.param(how, marks=pytest.mark.thorough) for how in MORE)], ids=lambda how: '-'.join(f'{k}-{v}' for k, v in how.items()))
 def test_a_killed_run_ends_as_if_nothing_had_been(forking, tiny, tmp_path, whole, how):
     out = tmp_path/'run'
     status, said = forking('train_run', args=train(tiny, out), samples=str(tmp_path/'first'), **how)
@@ -82,7 +86,7 @@ def test_killed_again_and_again(forking, tiny, tmp_path, whole):
     assert status == 0 and contents(out) == whole[0], said
 
 
-@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGSEGV], ids=['SIGKILL', 'SIGSEGV'])
+@pytest.mark.parametrize('number', [signal.SIGKILL, pytest.param(signal.SIGSEGV, marks=pytest.mark.thorough)], ids=['SIGKILL', 'SIGSEGV'])
 def test_a_loading_process_that_dies_ends_the_run(forking, tiny, tmp_path, whole, number):
     out = tmp_path/'run'
     status, said = forking('train_run', args=train(tiny, out, '--workers', 2), samples=str(tmp_path/'first'), worker=int(number))
@@ -98,11 +102,12 @@ def test_killed_between_the_parts_of_a_step(forking, tiny, tmp_path):
     assert contents(tmp_path/'killed') == contents(tmp_path/'whole')
 
 
-@pytest.mark.parametrize('keep', [1, 2])
+@pytest.mark.parametrize('keep', [1, pytest.param(2, marks=pytest.mark.thorough)])
 def test_a_kill_at_any_moment_of_a_save_leaves_a_whole_checkpoint(forking, tmp_path, keep):
     moments = 0
     while True:
-        out = tmp_path/f'{moments}'; out.mkdir()
+        out = tmp_path/f'{moments}'
+        out.mkdir()
         status, said = forking('save_over_and_over', run=str(out), kill_at=moments + 1, keep=keep)
         if status == 0: break
         assert status == -signal.SIGKILL, said
@@ -115,10 +120,12 @@ def test_a_kill_at_any_moment_of_a_save_leaves_a_whole_checkpoint(forking, tmp_p
     assert sorted(p.name for p in (tmp_path/'0').iterdir()) == ['checkpoints', 'disturbed'] and len(checkpoints(tmp_path/'0')) == keep
 
 
-def test_a_kill_at_random_instants_of_slow_saves(forking, tmp_path):
+@pytest.mark.parametrize('times', [5, pytest.param(20, marks=pytest.mark.thorough)])
+def test_a_kill_at_random_instants_of_slow_saves(forking, tmp_path, times):
     draw = random.Random(0)
-    for k in range(20):
-        out = tmp_path/f'{k}'; out.mkdir()
+    for k in range(times):
+        out = tmp_path/f'{k}'
+        out.mkdir()
         started = forking.start('save_over_and_over', run=str(out), kill_at=999, keep=1 + k % 2, slow=.01)
         while not (out/'disturbed').exists(): time.sleep(.002)
         time.sleep(draw.uniform(0, .4))
@@ -131,14 +138,16 @@ def test_a_kill_at_random_instants_of_slow_saves(forking, tmp_path):
 STATUS = {signal.SIGTERM: 143, signal.SIGUSR1: 138, signal.SIGINT: 130}
 
 
-SIGNALS = [(number, group, workers) for number in (signal.SIGTERM, signal.SIGUSR1) for group in (False, True) for workers in (0, 2)]
-@pytest.mark.parametrize('number, group, workers', SIGNALS if THOROUGH else [SIGNALS[0], SIGNALS[-1]], ids=lambda x: str(getattr(x, 'name', x)))
+FIRST, *OTHERS = [(number, group, workers) for number in (signal.SIGTERM, signal.SIGUSR1) for group in (False, True) for workers in (0, 2)]
+@pytest.mark.parametrize('number, group, workers', [FIRST, *(pytest.param(*other, marks=pytest.mark.thorough) for other in OTHERS)], ids=lambda x: str(getattr(x, 'name', x)))
 @pytest.mark.parametrize('phase', ['start', 'first_batch', 'data_wait', 'forward', 'backward', 'evaluation', 'saving', 'epoch_end'])
 def test_a_signal_saves_and_stops(forking, tiny, tmp_path, whole, phase, number, group, workers):
     out = tmp_path/'run'
     status, said = forking('train_run', args=train(tiny, out, '--workers', workers, '--save-steps', 0), samples=str(tmp_path/'first'), phase=phase, number=int(number), group=group)
     assert status == STATUS[number], said
-    if phase == 'start': assert not out.exists() and 'stopped by' in said; return
+    if phase == 'start':
+        assert not out.exists() and 'stopped by' in said
+        return
     at = check_goes_on(forking, out, whole, tmp_path/'first', lost=0)
     assert at == dict(first_batch=0, data_wait=3, forward=7, backward=4, evaluation=5, saving=5, epoch_end=5)[phase] and 'stopped after' in said
 
@@ -175,7 +184,8 @@ def test_no_pickle_is_ever_loaded(forking, tiny, tmp_path):
     status, said = forking('train_run', args=train(None, out, resume=True))
     assert status == 0 and 'random_states_0.pkl does not belong to it' in said and not canary.exists()
     import pickle
-    pickle.loads(payload); assert canary.exists()                               # it would have worked
+    pickle.loads(payload)
+    assert canary.exists()                               # it would have worked
 
 
 DISK = '''
@@ -232,14 +242,15 @@ def test_training_on_a_disk_that_fills_up_says_so(tiny, tmp_path):
         import shutil, sys
         from pathlib import Path
         from adafocus import train
+        from adafocus.system.files import read_lines
+        from adafocus.trainer import loop
         from adafocus.trainer.checkpoints import checkpoints, damage
-        from adafocus.trainer.journal import read_lines
         train.finish = lambda *a: None
-        disk, end_epoch = Path(sys.argv[1]), train.end_epoch
+        disk, end_epoch = Path(sys.argv[1]), loop.end_epoch
         def fill(run, *args):
-            if run.at.epoch == 1: (disk/'filler').write_bytes(bytes(max(0, shutil.disk_usage(disk).free - 60_000)))
+            if run.progress.epoch == 1: (disk/'filler').write_bytes(bytes(max(0, shutil.disk_usage(disk).free - 60_000)))
             return end_epoch(run, *args)
-        train.end_epoch = fill
+        loop.end_epoch = fill
         try: train.main(sys.argv[2:])
         except SystemExit as e: status = e.code
         print([(p.name, damage(p)) for p in checkpoints(disk/'run')], [line['epoch'] for line in read_lines(disk/'run'/'metrics.jsonl')], status)
@@ -251,18 +262,20 @@ def test_training_on_a_disk_that_fills_up_says_so(tiny, tmp_path):
     assert 'Traceback' not in done.stderr
 
 
-@pytest.mark.parametrize('again', range(50 if THOROUGH else 1))
+@pytest.mark.parametrize('again', [0, *(pytest.param(k, marks=pytest.mark.thorough) for k in range(1, 50))])
 def test_two_trainers_one_folder(tiny, tmp_path, again):
     "Exactly one works, the other says whose it is; an owner that died is no obstacle."
     command = [sys.executable, '-m', 'adafocus.train', *train(tiny, tmp_path/'run', '--epochs', 60, '--resume', 'auto')]
     both = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, 'ACCELERATE_USE_CPU': 'true', 'TQDM_DISABLE': '1'}) for _ in range(2)]
     deadline = time.time() + 90
     while all(p.poll() is None for p in both) and time.time() < deadline: time.sleep(.1)
-    loser = next(p for p in both if p.poll() is not None); owner = both[1 - both.index(loser)]
+    loser = next(p for p in both if p.poll() is not None)
+    owner = both[1 - both.index(loser)]
     said = loser.communicate()[1]
     assert loser.returncode == 2 and ('in use by process' in said and f'process {owner.pid} on' in said or 'is not empty' in said) and 'Traceback' not in said, said
     while not checkpoints(tmp_path/'run') and time.time() < deadline: time.sleep(.1)
-    owner.kill(); owner.communicate()
+    owner.kill()
+    owner.communicate()
     third = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, 'ACCELERATE_USE_CPU': 'true', 'TQDM_DISABLE': '1'})
     for line in third.stdout:
         if 'going on after' in line: break

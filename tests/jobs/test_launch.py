@@ -29,7 +29,8 @@ SCONTROL = '#!/bin/sh\n[ "$1" = show ] && echo localhost || echo "$@" >> {folder
 def slurm(tmp_path):
     "An environment with an srun that starts two processes here, and an scontrol that notes what it is told."
     for name, text in (('srun', SRUN), ('scontrol', SCONTROL)):
-        (tmp_path/name).write_text(text.format(python=sys.executable, folder=tmp_path)); (tmp_path/name).chmod(0o755)
+        (tmp_path/name).write_text(text.format(python=sys.executable, folder=tmp_path))
+        (tmp_path/name).chmod(0o755)
     return dict(os.environ, PATH=f'{tmp_path}:{os.path.dirname(sys.executable)}:{os.environ["PATH"]}', SLURM_JOB_NODELIST='n[1-4]', SLURM_JOB_ID='4711', ACCELERATE_USE_CPU='true', TQDM_DISABLE='1', PYTHONPATH=str(ROOT))
 
 

@@ -2,18 +2,22 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
 
+from adafocus.data.records import Video, VideoData
 from adafocus.method.losses import adafocus_loss
 from adafocus.method.model import AdaFocus, ModelConfig
 from adafocus.run.metrics import box_in_patch
 from adafocus.run.presets import preset
-from adafocus.trainer import steps
-from adafocus.trainer.steps import TrainStep, parameter_groups
+from adafocus.trainer import loop, steps
+from adafocus.trainer.progress import Training
+from adafocus.trainer.signals import StopSignals
+from adafocus.trainer.steps import parameter_groups
 
 SIZE, SIGN, PATCH, STEPS = 32, 8, 14, 4
 
@@ -43,12 +47,14 @@ def train(stop_gradient=True, frozen_policy=False, steps=150):
     def patch_hits():
         with torch.no_grad(): out = model.eval()(frames)
         return box_in_patch(out.positions, boxes, SIZE, PATCH)[0].float().mean().item(), (out.logits[:, 0].argmax(-1) == labels).float().mean().item()
-    before = looking()
+    before = patch_hits()
     for _ in range(steps):
         x, y, _ = videos(24, generator)
         loss, _ = adafocus_loss(model.train()(x), y)
-        optimizer.zero_grad(); loss.backward(); optimizer.step()
-    return before, looking()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return before, patch_hits()
 
 
 def test_the_policy_learns_to_look():
@@ -84,7 +90,9 @@ def sees_motion(temporal_shift, steps=120):
     for _ in range(steps):
         x, y = moving(24, generator)
         loss, _ = adafocus_loss(model.train()(x), y)
-        optimizer.zero_grad(); loss.backward(); optimizer.step()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
     x, y = moving(200, torch.Generator().manual_seed(1))
     with torch.no_grad(): return (model.eval()(x).logits[:, 0].argmax(-1) == y).float().mean().item()
 
@@ -95,23 +103,23 @@ def test_a_temporal_shift_sees_motion(): assert sees_motion(True) > .9
 def test_without_it_nobody_can(): assert sees_motion(False) < .65
 
 
-LOSSES = Path(__file__).parent/'reference'/'losses.json'     # of each minor version of torch; python tests/test_learning.py adds this one's
+LOSSES = Path(__file__).parent.parent/'reference'/'losses.json'     # of each minor version of torch; python tests/trainer/test_learning.py adds this one's
 
 
 def hundred_losses(monkeypatch):
-    "The first hundred steps of a training, as TrainStep takes them, from a seed alone; in double precision, so that other machines and versions agree."
+    "The first hundred steps of a training, as `fit` takes them, from a seed alone; in double precision, so that other machines and versions agree."
     monkeypatch.setattr(steps, 'model_inputs', lambda batch, size: (batch['frames'], None))
     threads, config = torch.get_num_threads(), preset('needle')
     config = replace(config, model=replace(config.model, num_classes=2, num_frames=STEPS, frame_size=SIZE, patch_size=PATCH, policy_hidden=32, classifier_hidden=32),
-                     train=replace(config.train, batch_size=8, accumulate=2, epochs=10, lr=.02, clip_norm=5.))
-    torch.set_num_threads(1); torch.manual_seed(0)
+                     train=replace(config.train, batch_size=8, accumulate=2, epochs=10, lr=.02, clip_norm=5.), log_steps=1)
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
     accelerator, draw = Accelerator(cpu=True), np.random.default_rng(0)          # the same on all machines, which torch's normal numbers are not
     model = AdaFocus(config.model).double()
     for p in model.parameters():
         p.data = torch.from_numpy(draw.standard_normal(p.shape)/np.sqrt(p[0].numel())) if p.ndim > 1 else p.data.round()
     optimizer = torch.optim.SGD(parameter_groups(model, config.train), lr=.02, momentum=.9, weight_decay=1e-4)
     model, optimizer = accelerator.prepare(model, optimizer)
-    take = TrainStep(model, optimizer, accelerator, config, steps=10)
     def batches():
         while True:
             labels, frames = draw.integers(2, size=4), draw.random((4, STEPS, 3, SIZE, SIZE))
@@ -121,20 +129,24 @@ def hundred_losses(monkeypatch):
                 (square if labels[n] else square.swapaxes(1, 2))[:, ::2] += 3
             yield dict(frames=torch.from_numpy(frames), label=torch.from_numpy(labels), number=torch.arange(4), failures=[],
                        random_positions=torch.from_numpy(draw.random((4, STEPS, 2))))
-    take.begin()
-    found, endless = [], batches()
-    for k in range(100): found.append(take(endless, *divmod(k, 10))[0]['loss'])
+    endless, losses, videos = batches(), [], [Video('none.mp4', (0,))]
+    loader = SimpleNamespace(steps=10, shard_layout=None, epoch=lambda epoch, step: endless)
+    training = Training(config, VideoData(['a', 'b'], videos, videos), accelerator, model, optimizer, loader, loader)
+    for name, stand_in in dict(log_step=lambda run, result: losses.append(result.means['loss']), score_epoch=lambda run, stop: (None, 0.),
+                               end_epoch=lambda run, *_: run.progress.next_epoch(0., True)).items(): monkeypatch.setattr(loop, name, stand_in)
+    monkeypatch.setattr(Training, 'save', lambda run: None)
+    with loop.progress_bar(training): loop.fit(training, StopSignals())
     torch.set_num_threads(threads)
-    return found
+    return losses
 
 
 def test_a_hundred_losses_are_as_they_were(monkeypatch):
     "Nothing that changes the mathematics of a step goes unseen."
-    known, ours = json.loads(LOSSES.read_text()), hundred_losses(monkeypatch)
+    recorded, ours = json.loads(LOSSES.read_text()), hundred_losses(monkeypatch)
     assert hundred_losses(monkeypatch) == ours                              # to the last bit on the same machine
     assert ours[0] > 2 and sum(ours[-10:]) < .8*sum(ours[:10])                   # it learns
     version = '.'.join(torch.__version__.split('.')[:2])
-    for other, theirs in known.items():
+    for other, theirs in recorded.items():
         far = max(abs(a - b)/b for a, b in zip(ours, theirs, strict=True))
         assert far < 1e-6, f'recorded with torch {other}, now {version}: {far:.1e}'
 

@@ -3,9 +3,16 @@ import json
 
 import pytest
 import torch
-from conftest import CPU, ONE_PROCESS, SMALL, TWO_PROCESSES, run
+from conftest import ONE_PROCESS, SMALL, command, run
 
+from adafocus import train
 from adafocus.run.config import load_config
+
+
+@pytest.fixture
+def typed(forking):
+    "A training as it is typed, in a process of its own: status, and all that was said."
+    return lambda *args: forking('train_run', args=[str(a) for a in args], whole=True)
 
 
 @pytest.fixture(scope='module')
@@ -42,14 +49,13 @@ def test_evaluate_prints_the_same_again(trained):
     assert len(table) == 6 and all(line in again.stdout.splitlines() for line in table)
 
 
-def test_two_processes_count_every_video_once(trained, tiny, tmp_path):
+def test_two_processes_count_every_video_once(forking, tiny, tmp_path):
     "17 validation videos, 2 processes, batches of 5: nothing divides anything."
     data = tmp_path/'odd'
     for path in (tiny/'train').glob('*/*.mp4'): _link(path, data/'train'/path.parent.name/path.name)
     for path in sorted((tiny/'val').glob('*/*.mp4'))[:17]: _link(path, data/'val'/path.parent.name/path.name)
-    done = run('python', '-m', *TWO_PROCESSES, 'adafocus.train', '--data', data, '--out', tmp_path/'two', '--epochs', 2, *SMALL, **CPU)
-    assert done.returncode == 0, done.stderr
-    assert '2 processes on cpu' in done.stdout
+    statuses, said = forking.ranks(2, 'whole', '--data', data, '--out', tmp_path/'two', '--epochs', 2, *SMALL)
+    assert statuses == [0, 0] and '2 processes on cpu' in said, said
     lines = [json.loads(line) for line in (tmp_path/'two'/'metrics.jsonl').open()]
     assert [m['videos'] for m in lines] == [17, 17] and [m['step'] for m in lines] == [5, 10]
     by_two = json.loads((tmp_path/'two'/'evaluation.json').read_text())
@@ -64,11 +70,11 @@ def _link(path, to):
     to.symlink_to(path)
 
 
-def test_resume_goes_on(trained, tiny, tmp_path):
+def test_resume_goes_on(typed, tiny, tmp_path):
     out = tmp_path/'run'
     for epochs, flags in ((1, ('--data', tiny, '--out', out, *SMALL)), (2, ('--resume', out))):
-        done = run('python', '-m', 'adafocus.train', *flags, '--epochs', epochs, '--mixed-precision', 'no')
-        assert done.returncode == 0, done.stderr
+        status, said = typed(*flags, '--epochs', epochs, '--mixed-precision', 'no')
+        assert status == 0, said
         assert [json.loads(line)['epoch'] for line in (out/'metrics.jsonl').open()] == list(range(epochs))
 
 
@@ -91,53 +97,58 @@ def test_resume_goes_on(trained, tiny, tmp_path):
 def test_a_wrong_argument_is_one_clear_sentence(flags, says, tiny, tmp_path):
     data = () if '--data' in flags or '--resume' in flags else ('--data', tiny)
     out = () if '--resume' in flags else ('--out', tmp_path/'run')
-    done = run('python', '-m', 'adafocus.train', *data, *out, *flags)
-    assert done.returncode == 2 and says in done.stderr and 'Traceback' not in done.stderr
-    assert len([line for line in done.stderr.splitlines() if line.startswith('adafocus.train: ')]) == 1
+    status, _, errors = command(train.main, *data, *out, *flags)
+    assert status == 2 and says in errors, errors
+    assert len([line for line in errors.splitlines() if line.startswith('adafocus.train: ')]) == 1
     assert not (tmp_path/'run').exists()
 
 
 def test_a_dry_run_says_what_would_be_done_and_writes_nothing(tiny, tmp_path):
-    done = run('python', '-m', 'adafocus.train', '--data', tiny, '--out', tmp_path/'run', *SMALL, '--dry-run')
-    assert done.returncode == 0 and not (tmp_path/'run').exists(), done.stderr
-    for word in ('model', 'parameters', 'GFLOPs a video', '50 videos to train on, 20 to evaluate on', '5 an epoch, 60 in 12 epochs', 'GB a process', 'checkpoint'): assert word in done.stdout
+    status, said, errors = command(train.main, '--data', tiny, '--out', tmp_path/'run', *SMALL, '--batch-size', 8, '--dry-run')
+    assert status == 0 and not (tmp_path/'run').exists(), errors
+    for word in ('model', 'parameters', 'GFLOPs a video', '50 videos to train on, 20 to evaluate on', '6 an epoch, 72 in 12 epochs',
+                 'each epoch leaves out 2 videos', 'GB a process', 'there are', 'checkpoint'):
+        assert word in said
 
 
-def test_compiled_in_parts_clipped_and_frozen(tiny, tmp_path):
+def test_compiled_in_parts_clipped_and_frozen(typed, tiny, tmp_path):
     "All that is there for speed and memory, in one epoch, and then gone on with."
     flags = '--compile', '--accumulate', 2, '--clip-norm', 5, '--freeze-batch-norm', 'partial', '--mixed-precision', 'bf16', '--workers', 2
     done = run('python', '-m', 'adafocus.train', '--data', tiny, '--out', tmp_path/'run', *SMALL, '--epochs', 1, *flags, timeout=600)
     assert done.returncode == 0, done.stderr
-    done = run('python', '-m', 'adafocus.train', '--resume', tmp_path/'run', '--epochs', 2, '--compile', 'False')
-    assert done.returncode == 0 and 'going on after 1 epochs' in done.stdout and [json.loads(line)['epoch'] for line in (tmp_path/'run'/'metrics.jsonl').open()] == [0, 1], done.stderr
+    status, said = typed('--resume', tmp_path/'run', '--epochs', 2, '--compile', 'False')
+    assert status == 0 and 'going on after 1 epochs' in said and [json.loads(line)['epoch'] for line in (tmp_path/'run'/'metrics.jsonl').open()] == [0, 1], said
 
 
 def test_an_occupied_folder_is_left_alone(tiny, tmp_path):
-    (tmp_path/'run').mkdir(); (tmp_path/'run'/'thesis.txt').write_text('mine')
-    done = run('python', '-m', 'adafocus.train', '--data', tiny, '--out', tmp_path/'run', *SMALL)
-    assert done.returncode == 2 and 'is not empty' in done.stderr
+    (tmp_path/'run').mkdir()
+    (tmp_path/'run'/'thesis.txt').write_text('mine')
+    status, _, errors = command(train.main, '--data', tiny, '--out', tmp_path/'run', *SMALL)
+    assert status == 2 and 'is not empty' in errors
     assert [p.name for p in (tmp_path/'run').iterdir()] == ['thesis.txt']
 
 
-def test_unreadable_videos_are_named_counted_and_left_out(tiny, tmp_path):
+def test_unreadable_videos_are_named_counted_and_left_out(typed, tiny, tmp_path):
     data = tmp_path/'data'
     for path in sorted(tiny.glob('*/*/*.mp4')): _link(path, data/path.relative_to(tiny))
     bad = [sorted((data/split).glob('*/*.mp4'))[3] for split in ('train', 'val')]
-    for path in bad: path.unlink(); path.write_bytes(b'nothing that moves')
-    done = run('python', '-m', 'adafocus.train', '--data', data, '--out', tmp_path/'run', '--epochs', 2, '--skip-bad', 'True', *SMALL)
-    assert done.returncode == 0, done.stderr
-    for path in bad: assert done.stderr.count(f'left out: {path}') >= 1
-    assert done.stderr.count(f'left out: {bad[0]}') == 1                            # in training once, however often it is met
+    for path in bad:
+        path.unlink()
+        path.write_bytes(b'nothing that moves')
+    status, said = typed('--data', data, '--out', tmp_path/'run', '--epochs', 2, '--skip-bad', 'True', *SMALL)
+    assert status == 0, said
+    for path in bad: assert said.count(f'left out: {path}') >= 1
+    assert said.count(f'left out: {bad[0]}') == 1                            # in training once, however often it is met
     lines = [json.loads(line) for line in (tmp_path/'run'/'metrics.jsonl').open()]
-    assert lines[-1]['left_out'] == 2 and lines[-1]['videos'] == 19 and '1 could not be read' in done.stdout
-    strict = run('python', '-m', 'adafocus.train', '--data', data, '--out', tmp_path/'strict', '--max-bad-share', '0', *SMALL)
-    assert strict.returncode == 1 and 'more than --max-bad-share allows' in strict.stderr and 'Traceback' not in strict.stderr
+    assert lines[-1]['left_out'] == 2 and lines[-1]['videos'] == 19 and '1 could not be read' in said
+    status, said = typed('--data', data, '--out', tmp_path/'strict', '--max-bad-share', '0', *SMALL)
+    assert status == 1 and 'more than --max-bad-share allows' in said and 'Traceback' not in said
 
 
-def test_real_clips(beside, tmp_path):
+def test_real_clips(beside, typed, tmp_path):
     "Sixty surveillance clips, two classes, no split of their own; the paper's recipe with small encoders."
-    done = run('python', '-m', 'adafocus.train', '--data', beside('clips'), '--out', tmp_path/'run', '--epochs', 1, '--batch-size', 8, '--num-frames', 4, '--frame-size', 96,
+    status, said = typed('--data', beside('clips'), '--out', tmp_path/'run', '--epochs', 1, '--batch-size', 8, '--num-frames', 4, '--frame-size', 96,
                '--resize', 112, '--patch-size', 48, '--global-encoder', 'small_global', '--local-encoder', 'small_local', '--policy-hidden', 32, '--classifier-hidden', 64)
-    assert done.returncode == 0, done.stderr
-    found = json.loads((tmp_path/'run'/'evaluation.json').read_text())
-    assert found['videos'] == 12 and found['feature_reuse'] and load_config(tmp_path/'run'/'config.yaml').classes == ['fight', 'normal']
+    assert status == 0, said
+    scores = json.loads((tmp_path/'run'/'evaluation.json').read_text())
+    assert scores['videos'] == 12 and scores['feature_reuse'] and load_config(tmp_path/'run'/'config.yaml').classes == ['fight', 'normal']
