@@ -21,9 +21,9 @@ from .suite import Planned, Scale
 from ..method.costs import count
 from ..method.model import AdaFocus
 from ..run.config import Config, load_config
-from ..run.folder import OpenRun, VideosUnreadable, load_run, open_run, save_weights
+from ..run.folder import OpenRun, load_run, open_run, save_weights
 from ..run.metrics import Scores
-from ..run.scoring import collect_logits, evaluate
+from ..run.scoring import collect_logits, score_videos
 from ..system.files import read_lines
 from ..trainer.checkpoints import find_checkpoint
 from ..trainer.loop import train as train_run
@@ -123,12 +123,6 @@ def train(self:Workbench, planned:Planned, seed:int)->Path: # the run's folder
     return run
 
 # %% ../../nbs/9_experiments/02_workbench.ipynb #2fd618aa
-def _require_all(failures, config):
-    "Raise VideosUnreadable if validation videos could not be read and the run does not leave such videos out."
-    if not failures or config.data.skip_bad: return
-    raise VideosUnreadable(f'{len(failures)} validation videos could not be read, and scores would not be comparable; '
-                           f'the first: {next(iter(failures.values()))}')
-
 @patch
 def open(self:Workbench, name:str, seed:int)->OpenRun:
     "Open a finished run."
@@ -139,13 +133,10 @@ def scores(self:Workbench, name:str, seed:int,
            policies:tuple[str,...]=('learned',),
            wrap:Callable[[AdaFocus],nn.Module]|None=None,  # what to score instead of the model itself
           )->dict[str,Scores]:                             # by policy
-    "Score a finished run on its validation videos."
+    "Score a finished run on its validation videos. VideosUnreadable if some cannot be read."
     run = self.open(name, seed)
-    model, loader = wrap(run.model) if wrap else run.model, run.loader(run.data.val)
-    scores, failures = evaluate(model, loader, self.accelerator, policies, run.config.seed, run.data.multi_label)
-    loader.close()
-    _require_all(failures, run.config)
-    return scores
+    if wrap: run = replace(run, model=wrap(run.model))
+    return score_videos(run, run.data.val, policies)[0]
 
 # %% ../../nbs/9_experiments/02_workbench.ipynb #c03dbe90
 @dataclass
@@ -162,13 +153,10 @@ def logits(self:Workbench, name:str, seed:int)->RunLogits:
     if (name, seed) in self._logits: return self._logits[name, seed]
     run = self.open(name, seed)
     chosen = np.sort(np.random.default_rng(seed).permutation(len(run.data.train))[:4000])
-    splits = []
-    for videos in ([run.data.train[k] for k in chosen], run.data.val):
-        *split, _, failures = collect_logits(run.model, videos, run.config, self.accelerator, run.data.multi_label)
-        splits.append(tuple(split))
-    _require_all(failures, run.config)  # those of the validation videos
+    train = collect_logits(run, [run.data.train[k] for k in chosen], skip_bad=True)[:2]
+    val = collect_logits(run, run.data.val)[:2]
     costs = count(run.config.model)
-    self._logits[name, seed] = RunLogits(*splits, costs.per_step(), costs.per_step(asked=False))
+    self._logits[name, seed] = RunLogits(train, val, costs.per_step(), costs.per_step(asked=False))
     return self._logits[name, seed]
 
 @patch
