@@ -227,7 +227,8 @@ def _clips_run(scale)->Planned:
     "Return the run of a network for a few dozen clips: smaller batches, more epochs, flips and crops."
     config = scale.looks
     training = replace(config.train, epochs=5*config.train.epochs, batch_size=8)
-    return Planned('clips', replace(config, data=replace(config.data, augment=True, flip=None), train=training), 'clips')
+    data = replace(config.data, augment=True, flip=None)
+    return Planned('clips', replace(config, data=data, train=training), 'clips')
 
 @measures('patches')
 def _patches(bench, seed):

@@ -24,7 +24,7 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS, filter_trackers
 from tqdm.auto import tqdm
 
 from ..run.config import Config
-from ..run.metrics import Scores
+from ..run.metrics import Scores, position_map
 from ..system.clock import PARTS
 from ..system.files import write_line
 from .progress import Training
@@ -167,7 +167,7 @@ def epoch_line(run:Training, scores:Scores, val_seconds:float)->dict:
     if scores.metric != 'accuracy': val[scores.metric] = values
     val.update({f'{name}_inside': share for name, share in scores.patch_hits().items()})
     return dict(epoch=progress.epoch, step=run.steps_done, train=progress.means(), val=val,
-                positions=scores.position_map().tolist(), videos=len(scores.numbers),
+                positions=position_map(scores).tolist(), videos=len(scores.numbers),
                 left_out=len(run.bad_videos.reasons), skipped_steps=progress.skipped,
                 train_seconds=sum(progress.seconds.values()), val_seconds=val_seconds,
                 **{f'{part}_seconds': progress.seconds.get(part, 0.) for part in PARTS})
