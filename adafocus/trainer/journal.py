@@ -24,7 +24,7 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS, filter_trackers
 from tqdm.auto import tqdm
 
 from ..run.config import Config
-from ..run.metrics import Scores
+from ..run.metrics import Scores, position_map
 from ..system.clock import PARTS
 from ..system.files import write_line
 from .progress import Training
@@ -165,9 +165,9 @@ def epoch_line(run:Training, scores:Scores, val_seconds:float)->dict:
     progress, values = run.progress, scores.metric_values.tolist()
     val = dict(accuracy=scores.accuracy().tolist(), top5=scores.top5.mean(0).tolist())
     if scores.metric != 'accuracy': val[scores.metric] = values
-    val.update({f'{name}_inside': share for name, share in __import__("adafocus.run.metrics",fromlist=["x"]).patch_hits(scores).items()})
+    val.update({f'{name}_inside': share for name, share in scores.patch_hits().items()})
     return dict(epoch=progress.epoch, step=run.steps_done, train=progress.means(), val=val,
-                positions=__import__("adafocus.run.metrics",fromlist=["x"]).position_map(scores).tolist(), videos=len(scores.numbers),
+                positions=position_map(scores).tolist(), videos=len(scores.numbers),
                 left_out=len(run.bad_videos.reasons), skipped_steps=progress.skipped,
                 train_seconds=sum(progress.seconds.values()), val_seconds=val_seconds,
                 **{f'{part}_seconds': progress.seconds.get(part, 0.) for part in PARTS})
