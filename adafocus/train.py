@@ -47,7 +47,7 @@ def main(args:list[str]|None=None)->None:
             print('adafocus.train: stopped at once; --resume RUN goes on from the last checkpoint', file=sys.stderr)
             end_children()
             raise SystemExit(130)
-        except Exception as e: end_failed(e, accelerator, 'adafocus.train')
+        except Exception as e: end_failed(e, 'adafocus.train', accelerator)
 
 def _say_plan(config, accelerator):
     from adafocus.trainer.plan import describe_plan

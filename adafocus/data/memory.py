@@ -122,6 +122,8 @@ class TensorBytes:
     def __reduce__(self): return torch.from_numpy, (self.tensor.numpy(),)
 
 # %% ../../nbs/2_data/07_memory.ipynb #9e417f2a
+_SHARED: dict|None = None
+
 @contextmanager
 def shared_frames()->Iterator[None]:
     "While this is open, loaders that this process makes one after another for the same videos share what was decoded."

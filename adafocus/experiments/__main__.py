@@ -214,6 +214,6 @@ def main(args:list[str]|None=None)->None:
                 print('adafocus.experiments: stopped; the same command goes on from there', file=sys.stderr)
             end_children()
             raise SystemExit(e.status if isinstance(e, Stopped) else 130)
-        except Exception as e: end_failed(e, accelerator, 'adafocus.experiments')
+        except Exception as e: end_failed(e, 'adafocus.experiments', accelerator)
 
 if __name__ == '__main__' and '__file__' in globals(): main()

@@ -5,18 +5,20 @@
 # %% auto #0
 __all__ = ['PARTS', 'Stopwatch']
 
-# %% ../../nbs/appendix_system/03_clock.ipynb #47d58a87
+# %% ../../nbs/appendix_system/03_clock.ipynb #192cf947
 import time
 
 import torch
 
-# %% ../../nbs/appendix_system/03_clock.ipynb #0dae6b8d
+# %% ../../nbs/appendix_system/03_clock.ipynb #8ac63882
 PARTS = 'data', 'forward', 'backward', 'optimizer'
 
 class Stopwatch:
-    "Adds up seconds by part. `begin` and `lap` don't wait for the device, `take` does."
-    def __init__(self, device:torch.device):
-        self.cuda, self.seconds, self._laps, self._at = device.type == 'cuda', dict.fromkeys(PARTS, 0.), [], None
+    "Add up seconds by part. `begin` and `lap` do not wait for the device; `take` does."
+    def __init__(self, device:torch.device, parts:tuple[str,...]=PARTS):
+        self.cuda, self.parts = device.type == 'cuda', parts
+        self.seconds = dict.fromkeys(parts, 0.)
+        self._laps, self._begin = [], None
 
     def _now(self):
         if not self.cuda: return time.perf_counter()
@@ -24,18 +26,22 @@ class Stopwatch:
         event.record()
         return event
 
-    def begin(self)->None: self._at = self._now()
-    def lap(self, part:str)->None: # one of PARTS, which ends here; the next begins
+    def begin(self)->None: self._begin = self._now()
+
+    def lap(self, part:str)->None: # one of `parts`
+        "End a part here; the next part begins."
         now = self._now()
-        self._laps.append((part, self._at, now))
-        self._at = now
+        self._laps.append((part, self._begin, now))
+        self._begin = now
 
     def waited(self, seconds:float)->None:
-        "For data; that is the host's time."
+        "Add time that the host waited for data."
         self.seconds['data'] += seconds
 
-    def take(self)->dict[str,float]: # seconds by part since the last time
+    def take(self)->dict[str,float]:
+        "Return the seconds by part since the last call, and start again from zero."
         if self.cuda and self._laps: self._laps[-1][2].synchronize()
-        for part, a, b in self._laps: self.seconds[part] += a.elapsed_time(b)/1000 if self.cuda else b - a
-        out, self.seconds, self._laps = self.seconds, dict.fromkeys(PARTS, 0.), []
-        return out
+        for part, begin, end in self._laps:
+            self.seconds[part] += begin.elapsed_time(end)/1000 if self.cuda else end - begin
+        taken, self.seconds, self._laps = self.seconds, dict.fromkeys(self.parts, 0.), []
+        return taken
