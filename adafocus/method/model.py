@@ -52,10 +52,10 @@ class ModelConfig:
     weights: str = 'none'                   # of both encoders: a name, such as IMAGENET1K_V1, or a file
     global_weights: str|None = None         # other weights for f_G, such as a file of ResNet-50 trained at 96 x 96
     temporal_shift: bool = False            # shift channels between frames (TSM), which must stay in time
-    policy: str = 'gru'                     # by a name in adafocus.method.policy.POLICIES
+    policy: str = 'gru'                     # gru, mlp, central, grid, video_grid (adafocus.method.policy)
     policy_channels: int = 64               # channels that f_G's map is squeezed to before the policy reads it
     policy_hidden: int = 2048               # size of the GRU's state; of mlp: length of its first vector
-    classifier: str = 'max_pool'            # f_C, by a name in adafocus.method.classifiers.CLASSIFIERS
+    classifier: str = 'max_pool'            # f_C: max_pool, average (adafocus.method.classifiers)
     classifier_hidden: int = 4096           # length of the embedding that max_pool pools
     classifier_detached: bool = False       # stop gradients from f_C to the encoders, as in the released TSM model
     dropout: float = .2                     # before FC_G, FC_L and every head of f_C
