@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from fastcore.basics import patch
+from tabulate import tabulate
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -19,80 +21,82 @@ from .model import AdaFocus, ModelConfig
 _GATES = {nn.GRU: 3, nn.LSTM: 4, nn.RNN: 1}
 
 def rnn_step(rnn:nn.GRU|nn.LSTM|nn.RNN)->int:
-    "Multiply-adds of one step of a recurrent layer, whichever kernel runs it."
+    "Count the multiply-adds of one step of a recurrent layer, whichever kernel runs it."
     return sum(x.numel() for name, x in rnn.named_parameters() if name.startswith('weight'))
 
 def crop_step(patch_size:int)->int:
-    "Multiply-adds of cutting one patch of three channels by bilinear interpolation (Eq. 6)."
+    "Count the multiply-adds of cutting one patch of three channels by bilinear interpolation (Eq. 6)."
     return 4*3*patch_size**2
 
 # %% ../../nbs/1_method/07_costs.ipynb #0cf3fc07
 @dataclass(frozen=True)
 class Cost:
-    "One part of a model."
+    "The cost of one part of a model."
     part: str    # f_G, policy, GRU, crop, f_L, f_C, head
-    times: int   # a video, at most: the head runs once if nobody asks before the end
-    each: int    # multiply-adds each time
+    times: int   # runs for one video, at most: the head runs once if the only prediction is at the end
+    each: int    # multiply-adds of one run
     by: str      # 'counter' or 'formula'
 
 @dataclass(frozen=True)
 class Costs:
     "What a model costs in inference, part by part."
     parts: list[Cost]
-    steps: int   # predictions a video: T, or 1
+    steps: int   # predictions for one video: T, or 1
 
-    def total(self, without:tuple[str,...]=())->float: # GFLOPs (1e9 multiply-adds) for one video, seen whole and classified once
-        "All frames, one prediction; some parts may be left out."
-        return (
-            sum(
-                c.each * (1 if c.part == 'head' and self.steps > 1 else c.times)
-                for c in self.parts
-                if c.part not in without
-            )
-            / 1e9
-        )
+    def total(self, without:tuple[str,...]=(), # parts to leave out
+             )->float:                         # GFLOPs (1e9 multiply-adds)
+        "Return the cost of one video, seen whole and classified once."
+        once = 'head' if self.steps > 1 else None
+        return sum(c.each*(1 if c.part == once else c.times) for c in self.parts if c.part not in without)/1e9
 
-    def per_step(self, without:tuple[str,...]=(),
-                 asked:bool=True,        # for a prediction after every step so far; off: after the last of them alone
-                )->np.ndarray:           # (steps,) GFLOPs
-        "What has been spent when a video is left after step 1, 2, ..."
-        steps, heads = np.arange(1, self.steps + 1), sum(c.each for c in self.parts if c.part == 'head' and not asked)
-        return (
-            steps * sum(c.each * c.times / self.steps for c in self.parts if c.part not in without)
-            - (steps - 1) * heads
-        ) / 1e9
+# %% ../../nbs/1_method/07_costs.ipynb #317085e0
+def _count_modules(model, config):
+    "Run `model` on one video without memory; return the multiply-adds of each module."
+    size, focus_frames = config.frame_size, config.focus_frames or config.num_frames
+    glance, focus = (torch.empty(1, frames, 3, size, size) for frames in (config.num_frames, focus_frames))
+    with FlopCounterMode(display=False) as counter, torch.no_grad(): model(glance, focus)
+    macs = {name.removeprefix('AdaFocus.'): sum(ops.values())//2 for name, ops in counter.get_flop_counts().items()}
+    return {module: macs.get(name, 0) for name, module in model.named_modules()}
 
 # %% ../../nbs/1_method/07_costs.ipynb #a3249331
 def count(config:ModelConfig)->Costs:
-    "Count the multiply-adds of a model in inference, part by part. What a classifier's submodules do counts as f_C, the rest as its head."
-    num_frames, focus_frames = config.num_frames, config.focus_frames or config.num_frames
-    size = config.frame_size
+    "Count the multiply-adds of a model in inference, part by part."
     with torch.device('meta'):
         model = AdaFocus(config).eval()
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            model(torch.empty(1, num_frames, 3, size, size), torch.empty(1, focus_frames, 3, size, size))
-    found = {name.removeprefix('AdaFocus.'): sum(ops.values())//2 for name, ops in counter.get_flop_counts().items()}
-    names = {module: name for name, module in model.named_modules()}
-    macs = lambda module: found.get(names[module], 0)                              # of one of the model's modules
-    rnns = [m for m in model.policy.modules() if type(m) in _GATES]
+        macs = _count_modules(model, config)
+    num_frames, focus_frames = config.num_frames, config.focus_frames or config.num_frames
     decisions = 1 if model.policy.per_video else focus_frames
     steps = 1 if model.classifier.per_video else num_frames
-    embed = sum(macs(m) for m in model.classifier.children()) if steps > 1 else 0
-    parts = [Cost('f_G', num_frames, macs(model.global_encoder)//num_frames, 'counter'),
-             Cost('policy', decisions, (macs(model.policy) - sum(map(macs, rnns)))//decisions, 'counter'),
-             Cost('GRU', decisions, sum(map(rnn_step, rnns)), 'formula'),
-             Cost('crop', focus_frames, crop_step(config.patch_size) if config.patch_size < size else 0, 'formula'),
-             Cost('f_L', focus_frames, macs(model.local_encoder)//focus_frames, 'counter'),
+    rnns = [m for m in model.policy.modules() if type(m) in _GATES]
+    policy, gru = macs[model.policy] - sum(macs[m] for m in rnns), sum(map(rnn_step, rnns))
+    crop = crop_step(config.patch_size) if config.patch_size < config.frame_size else 0
+    classifier = macs[model.classifier]
+    embed = sum(macs[m] for m in model.classifier.children()) if steps > 1 else 0
+    parts = [Cost('f_G', num_frames, macs[model.global_encoder]//num_frames, 'counter'),
+             Cost('policy', decisions, policy//decisions, 'counter'),
+             Cost('GRU', decisions, gru, 'formula'),
+             Cost('crop', focus_frames, crop, 'formula'),
+             Cost('f_L', focus_frames, macs[model.local_encoder]//focus_frames, 'counter'),
              Cost('f_C', steps, embed//steps, 'counter'),
-             Cost('head', steps, (macs(model.classifier) - embed)//steps, 'counter')]
+             Cost('head', steps, (classifier - embed)//steps, 'counter')]
     return Costs([c for c in parts if c.each], steps)
+
+# %% ../../nbs/1_method/07_costs.ipynb #2080d795
+@patch
+def per_step(self:Costs, asked:bool=True, # a prediction after every step so far; off: after the last of them alone
+            )->np.ndarray:                # (steps,) GFLOPs
+    "Return what has been spent when a video is left after step 1, 2, ..."
+    steps = np.arange(1, self.steps + 1)
+    heads = 0 if asked else sum(c.each for c in self.parts if c.part == 'head')
+    return (steps*sum(c.each*c.times/self.steps for c in self.parts) - (steps - 1)*heads)/1e9
 
 # %% ../../nbs/1_method/07_costs.ipynb #87d18e7a
 def parts_table(costs:Costs)->str: # lines to print
-    "A model's costs part by part, and what has been spent after each step."
-    lines = [f'{"part":8}{"a video":>8}{"million each":>14}{"GFLOPs":>10}   counted by']
-    lines += [f'{c.part:8}{c.times:7}x{c.each/1e6:14.3f}{c.times*c.each/1e9:10.3f}   {c.by}' for c in costs.parts]
-    lines += [f'a video, classified once: {costs.total():.3f} GFLOPs' +
-              (f'; without the GRU {costs.total(("GRU",)):.3f}' if any(c.part == 'GRU' for c in costs.parts) else '')]
+    "Write a model's costs part by part, and what has been spent after each step."
+    rows = [(c.part, f'{c.times}x', c.each/1e6, c.times*c.each/1e9, c.by) for c in costs.parts]
+    lines = [tabulate(rows, ['part', 'a video', 'million each', 'GFLOPs', 'counted by'], 'plain', floatfmt='.3f',
+                      colalign=('left', 'right', 'right', 'right', 'left'))]
+    lines += [f'a video, classified once: {costs.total():.3f} GFLOPs']
+    if any(c.part == 'GRU' for c in costs.parts): lines[-1] += f'; without the GRU {costs.total(("GRU",)):.3f}'
     if costs.steps > 1: lines += ['left after step 1, 2, ...: ' + ' '.join(f'{x:.2f}' for x in costs.per_step())]
     return '\n'.join(lines)

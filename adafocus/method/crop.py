@@ -10,27 +10,26 @@ import torch
 from torch import Tensor
 
 # %% ../../nbs/1_method/01_crop.ipynb #806ebcff
+def _check(positions, patch_size, h, w):
+    if positions.ndim != 2 or positions.shape[1] != 2:
+        raise ValueError(f'positions has shape {tuple(positions.shape)}; it must be (N, 2), one (x, y) for each frame')
+    if not 1 <= patch_size <= min(h, w):
+        shorter = f'{min(h, w)}, the shorter side of a {h} x {w} frame'
+        raise ValueError(f'patch_size is {patch_size}; it must be from 1 to {shorter}')
+
 def patch_boxes(positions:Tensor,             # (N, 2) as (x, y) in [0, 1]; 0 is the left/top edge, 1 the right/bottom
                 frame_size:int|tuple[int,int], # side of a square frame, or (H, W), in pixels
                 patch_size:int,               # P in pixels, at most min(H, W)
                )->Tensor:                     # (N, 4) as x0, y0, x1, y1 in pixels
-    "The rectangle that each position stands for (Eq. 4)."
+    "Return the rectangle that each position stands for (Eq. 4)."
     h, w = (frame_size, frame_size) if isinstance(frame_size, int) else frame_size
     _check(positions, patch_size, h, w)
     corner = positions * positions.new_tensor([w - patch_size, h - patch_size])
     return torch.cat([corner, corner + patch_size], dim=-1)
 
-def _check(positions, patch_size, h, w):
-    if positions.ndim != 2 or positions.shape[1] != 2:
-        raise ValueError(f'positions has shape {tuple(positions.shape)}; it must be (N, 2), one (x, y) for each frame')
-    if not 1 <= patch_size <= min(h, w):
-        raise ValueError(
-            f'patch_size is {patch_size}; it must be from 1 to {min(h, w)}, the shorter side of a {h} x {w} frame'
-        )
-
 # %% ../../nbs/1_method/01_crop.ipynb #8898d78a
 def _integer_crops(frames, positions, patch_size):
-    "The (P+1) x (P+1) crops (N, C, P+1, P+1) around each patch, and the fractions (N, 2) that Eq. 6 blends them with."
+    "Cut the (P+1) x (P+1) crops (N, C, P+1, P+1) around each patch; also return Eq. 6's fractions (N, 2)."
     n, _, h, w = frames.shape
     room = positions.new_tensor([w - patch_size, h - patch_size])
     corner = positions.clamp(0, 1) * room
@@ -42,15 +41,15 @@ def _integer_crops(frames, positions, patch_size):
     crops = frames.permute(0, 2, 3, 1)[index, rows[:, :, None], columns[:, None, :]]  # (N, P+1, P+1, C)
     return crops.permute(0, 3, 1, 2), corner - whole
 
+# %% ../../nbs/1_method/01_crop.ipynb #b7aaae66
 def crop_patches(frames:Tensor,     # (N, C, H, W), any float dtype
                  positions:Tensor,  # (N, 2) as (x, y) in [0, 1]; 0 is the left/top edge, 1 the right/bottom
                  patch_size:int,    # P in pixels, at most min(H, W)
                 )->Tensor:          # (N, C, P, P), of the frames' dtype, channels last in memory
     "Cut a P x P patch from each frame by bilinear interpolation, differentiable in `positions` (Eq. 5-8)."
     if frames.ndim != 4 or not frames.is_floating_point():
-        raise ValueError(
-            f'frames is {frames.dtype} of shape {tuple(frames.shape)}; it must be a float tensor (N, C, H, W)'
-        )
+        kind = f'{frames.dtype} of shape {tuple(frames.shape)}'
+        raise ValueError(f'frames is {kind}; it must be a float tensor (N, C, H, W)')
     _check(positions, patch_size, *frames.shape[2:])
     if positions.shape[0] != frames.shape[0]:
         raise ValueError(f'positions has {len(positions)} rows for {len(frames)} frames; there must be one for each')
@@ -65,7 +64,7 @@ def position_gradient(frames:Tensor,     # (N, C, H, W), the frames that were cr
                       positions:Tensor,  # (N, 2) as (x, y) in [0, 1]
                       upstream:Tensor,   # (N, C, P, P), the loss's gradient with respect to the patches
                      )->Tensor:          # (N, 2), the loss's gradient with respect to `positions`
-    "The closed form of Eq. 7 and 8: what autograd answers for `crop_patches`, written out."
+    "Compute the closed form of Eq. 7 and 8: what autograd answers for `crop_patches`, written out."
     patch_size = upstream.shape[-1]
     crops, fraction = _integer_crops(frames, positions, patch_size)
     fx, fy = fraction[:, :, None, None, None].unbind(1)

@@ -15,14 +15,15 @@ from .model import AdaFocusOutput
 def frame_cross_entropy(logits:Tensor,  # (B, T, K)
                         labels:Tensor,  # (B,), class indices
                        )->Tensor:       # a scalar
-    "Cross-entropy of every frame's prediction against the video's label, averaged over videos and frames (Eq. 9)."
+    "Average every frame's cross-entropy against the video's label over videos and frames (Eq. 9)."
     return F.cross_entropy(logits.flatten(0, 1), labels.repeat_interleave(logits.shape[1]))
 
-def adafocus_loss(outputs:tuple[AdaFocusOutput, AdaFocusOutput|None], # (learned, random), as the model gives in training
+# %% ../../nbs/1_method/06_losses.ipynb #b2f1930b
+def adafocus_loss(outputs:tuple[AdaFocusOutput, AdaFocusOutput|None], # (learned, random), of the model in training
                   labels:Tensor,                    # (B,), class indices
                   auxiliary_supervision:bool=True,  # count FC_G's and FC_L's terms (Eq. 10); off: Eq. 9
                  )->tuple[Tensor, dict[str,Tensor]]: # what to minimise, and the six cross-entropies by name
-    "The training objective (Eq. 11); without a random branch, the learned one alone. Terms that do not count are reported too."
+    "Compute the training objective (Eq. 11); without a random branch, the learned one alone. Reports all terms."
     terms, branches = {}, []
     for prefix, out in zip(('', 'random_'), outputs):
         if out is None: continue
@@ -30,7 +31,6 @@ def adafocus_loss(outputs:tuple[AdaFocusOutput, AdaFocusOutput|None], # (learned
         terms[f'{prefix}global'] = frame_cross_entropy(out.global_logits, labels)
         terms[f'{prefix}local'] = frame_cross_entropy(out.local_logits, labels)
         auxiliary = terms[f'{prefix}global'] + terms[f'{prefix}local']
-        if not auxiliary_supervision:
-            auxiliary = 0 * auxiliary  # DistributedDataParallel waits for every parameter's gradient
+        if not auxiliary_supervision: auxiliary = 0 * auxiliary
         branches.append(terms[f'{prefix}classifier'] + auxiliary)
     return sum(branches)/len(branches), terms

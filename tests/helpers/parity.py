@@ -1,6 +1,6 @@
 """The numbers in `reference/`, weights and inputs by the formula they were made with, and how far this package is from them.
 
-`python tests/parity.py` prints the comparison; `test_parity.py` asserts it."""
+`python tests/helpers/parity.py` prints the comparison; `tests/method/test_parity.py` asserts it."""
 import json
 import zlib
 from dataclasses import replace
@@ -17,7 +17,7 @@ from adafocus.method.model import AdaFocus
 from adafocus.method.official import load_official, released_names
 from adafocus.system.processes import usable_cores
 
-FOLDER = Path(__file__).parent/'reference'
+FOLDER = Path(__file__).parents[1]/'reference'
 LAYOUTS = dict(mn2rn='mn2_rn50', rn='rn50_rn50', tsm='tsm')             # our names of the architectures, and those in `reference/`
 
 
