@@ -135,3 +135,5 @@ def _cache(videos, decoder, megabytes):
     key = decoder, tuple(str(v.path) for v in videos)
     if key not in _SHARED and megabytes: _SHARED[key] = FrameCache(len(videos), megabytes)
     return _SHARED.get(key)
+
+_SHARED = None
