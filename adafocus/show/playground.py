@@ -17,16 +17,17 @@ from .style import POLICY_STYLES, draw_box, new_figure
 
 # %% ../../nbs/6_show/05_playground.ipynb #abb613f4
 def playground_picture(size:int=48, seed:int=3)->np.ndarray: # (size, size, 3) uint8
-    "A smooth picture with one bright spot."
+    "Draw a smooth picture with one bright spot."
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(40, 150, (5, 5, 3), dtype=np.uint8)).resize((size, size), Image.BICUBIC)
     y, x = np.mgrid[:size, :size]/size
     spot = np.exp(-((x - .66)**2 + (y - .36)**2)/.035)[..., None]*np.array([110, 95, 40])
     return (np.asarray(coarse) + spot).clip(0, 255).astype(np.uint8)
 
+# %% ../../nbs/6_show/05_playground.ipynb #d369fbb0
 def crop_loss(image:np.ndarray,                    # (H, W, 3) uint8
               position:tuple[float,float],         # (x, y) in [0, 1]
-              target:tuple[float,float],           # of the patch that it is compared with
+              target:tuple[float,float],           # (x, y) in [0, 1], of the patch to compare with
               patch_size:int=16,                   # P
              )->tuple[float,np.ndarray,np.ndarray]: # loss; its gradient by (x, y); the patch (P, P, 3) in 0..255
     "The mean squared difference of two patches, pixels in 0..1, and its gradient by Eq. 7 and 8."
@@ -37,58 +38,74 @@ def crop_loss(image:np.ndarray,                    # (H, W, 3) uint8
     gradient = position_gradient(frames, at, 2*difference/difference.numel())
     return float((difference**2).mean()), gradient[0].numpy(), 255*patch[0].permute(1, 2, 0).numpy()
 
-def plot_crop(image:np.ndarray|None=None,          # (H, W, 3) uint8; None: a picture with a bright spot
-              position:tuple[float,float]=(.3, .7), target:tuple[float,float]=(.75, .3), patch_size:int=16, # as of `crop_loss`
-              pixel:tuple[int,int]|None=None,      # row and column in the patch; None: its middle
-             )->Figure:
-    "A patch, its four neighbours at one pixel, and the gradient that would move it."
-    image = playground_picture() if image is None else np.asarray(image)
-    P, (row, column), (h, w) = patch_size, pixel or (patch_size//2, patch_size//2), image.shape[:2]
-    loss, gradient, patch = crop_loss(image, position, target, P)
-    box, goal = patch_boxes(torch.tensor([position, target], dtype=torch.float64), (h, w), P).numpy()
-    figure, axes = new_figure(9.5, 3.7, 1, 3, width_ratios=[1.6, 1, 1])
-    ax = axes[0, 0]
+# %% ../../nbs/6_show/05_playground.ipynb #bdb1d445
+def _arrow(ax, x, y, gradient, length, **style):
+    "An arrow of a given length against a gradient; nothing where the gradient vanishes."
+    size = np.hypot(*gradient)
+    if size < 1e-12: return
+    tip = x - gradient[0]/size*length, y - gradient[1]/size*length
+    ax.annotate('', tip, (x, y), arrowprops=dict(arrowstyle='->', **style))
+
+def _draw_downhill(ax, image, target, patch_size, ticks=7):
+    "Arrows on a grid of positions."
+    height, width = image.shape[:2]
+    places = np.linspace(0, 1, ticks)
+    for v in places:
+        for u in places:
+            x, y = u*(width - patch_size) + patch_size/2 - .5, v*(height - patch_size) + patch_size/2 - .5
+            gradient = crop_loss(image, (u, v), target, patch_size)[1]
+            _arrow(ax, x, y, gradient, 2.6, color=POLICY_STYLES['random']['color'], lw=1)
+
+def _outline(ax, left, top, side, **style): # in pixels
+    ax.add_patch(Rectangle((left - .5, top - .5), side, side, fill=False, edgecolor='white', linewidth=1.5, **style))
+
+# %% ../../nbs/6_show/05_playground.ipynb #4201e30a
+def _neighbours(box, pixel, size, patch_size):
+    "The upper left of the four neighbours of a patch's pixel: column, row and the two fractions (Eq. 6)."
+    (row, column), (height, width) = pixel, size
+    left, top = min(int(box[0]), width - patch_size - 1) + column, min(int(box[1]), height - patch_size - 1) + row
+    return left, top, box[0] + column - left, box[1] + row - top
+
+def _draw_neighbours(ax, image, left, top, fx, fy):
+    "Four pixels with their weights."
+    ax.imshow(image[top:top + 2, left:left + 2])
+    for i, wy in enumerate((1 - fy, fy)):
+        for j, wx in enumerate((1 - fx, fx)):
+            ax.text(j, i, f'{wx*wy:.3f}', ha='center', va='center', backgroundcolor='white')
+    ax.set_title('four neighbours, weights', fontsize=9)
+
+# %% ../../nbs/6_show/05_playground.ipynb #182ba277
+def _draw_scene(ax, image, position, target, patch_size):
+    "The picture, the patch, its target, and the arrows that point downhill; the patch's box, and the patch."
+    loss, gradient, patch = crop_loss(image, position, target, patch_size)
+    both = torch.tensor([position, target], dtype=torch.float64)
+    box, goal = patch_boxes(both, image.shape[:2], patch_size).numpy()
+    colour = POLICY_STYLES['learned']['color']
     ax.imshow(image)
-    draw_box(ax, box, POLICY_STYLES['learned']['color'])
-    ax.add_patch(Rectangle(goal[:2] - .5, P, P, fill=False, edgecolor='white', linestyle='--', linewidth=1.5))
-    ticks = np.linspace(0, 1, 7)
-    field = [(u, v, crop_loss(image, (u, v), target, P)[1]) for v in ticks for u in ticks]
-    arrow = lambda x, y, g, long, **style: (
-        ax.annotate('', (x - g[0] * long, y - g[1] * long), (x, y), arrowprops=dict(arrowstyle='->', **style))
-        if np.hypot(*g) > 1e-9
-        else None
-    )
-    for u, v, g in field:
-        arrow(
-            u * (w - P) + P / 2 - 0.5,
-            v * (h - P) + P / 2 - 0.5,
-            g / max(1e-12, np.hypot(*g)),
-            2.6,
-            color=POLICY_STYLES['random']['color'],
-            lw=1,
-        )
-    arrow(
-        *(box[:2] + P / 2 - 0.5),
-        gradient / max(1e-12, np.hypot(*gradient)),
-        8,
-        color=POLICY_STYLES['learned']['color'],
-        lw=2.5,
-    )
-    left, top = min(int(box[0]), w - P - 1) + column, min(int(box[1]), h - P - 1) + row
-    ax.add_patch(Rectangle((left - .5, top - .5), 2, 2, fill=False, edgecolor='white', linewidth=1.5))
+    draw_box(ax, box, colour)
+    _outline(ax, *goal[:2], patch_size, linestyle='--')
+    _draw_downhill(ax, image, target, patch_size)
+    _arrow(ax, *(box[:2] + patch_size/2 - .5), gradient, 8, color=colour, lw=2.5)
     ax.set_title(f'loss {loss:.4f}, −gradient ({-gradient[0]:+.3f}, {-gradient[1]:+.3f})', fontsize=9)
-    fx, fy = box[0] + column - left, box[1] + row - top
-    axes[0, 1].imshow(image[top:top + 2, left:left + 2])
-    for (i, j), weight in {
-        (0, 0): (1 - fx) * (1 - fy),
-        (0, 1): fx * (1 - fy),
-        (1, 0): (1 - fx) * fy,
-        (1, 1): fx * fy,
-    }.items():
-        axes[0, 1].text(j, i, f'{weight:.3f}', ha='center', va='center', backgroundcolor='white')
-    axes[0, 1].set_title('four neighbours, weights', fontsize=9)
-    axes[0, 2].imshow(patch.round().astype(np.uint8))
-    axes[0, 2].add_patch(Rectangle((column - .5, row - .5), 1, 1, fill=False, edgecolor='white', linewidth=1.5))
-    axes[0, 2].set_title('the patch', fontsize=9)
-    for a in axes.flat: a.set(xticks=[], yticks=[])
+    return box, patch
+
+# %% ../../nbs/6_show/05_playground.ipynb #aff6a8ae
+def plot_crop(image:np.ndarray|None=None,                # (H, W, 3) uint8; None: `playground_picture`
+              position:tuple[float,float]=(.3, .7),      # as of `crop_loss`, like the next two
+              target:tuple[float,float]=(.75, .3),
+              patch_size:int=16,
+              pixel:tuple[int,int]|None=None,            # row and column in the patch; None: its middle
+             )->Figure:
+    "Draw a patch, its four neighbours at one pixel, and the gradient that would move it."
+    image = playground_picture() if image is None else np.asarray(image)
+    row, column = pixel = pixel or (patch_size//2, patch_size//2)
+    figure, ((whole, four, small),) = new_figure(9.5, 3.7, 1, 3, width_ratios=[1.6, 1, 1])
+    box, patch = _draw_scene(whole, image, position, target, patch_size)
+    left, top, fx, fy = _neighbours(box, pixel, image.shape[:2], patch_size)
+    _outline(whole, left, top, 2)
+    _draw_neighbours(four, image, left, top, fx, fy)
+    small.imshow(patch.round().astype(np.uint8))
+    _outline(small, column, row, 1)
+    small.set_title('the patch', fontsize=9)
+    for ax in (whole, four, small): ax.set(xticks=[], yticks=[])
     return figure
