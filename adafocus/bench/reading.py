@@ -21,8 +21,8 @@ import torch.nn.functional as F
 from ..data.loading import SampleConfig, build_loader
 from ..data.records import Video
 from ..data.sampling import segment_indices
-from ..data.video.writing import write_video
 from ..data.video.readers import frame_files
+from ..data.video.writing import write_video
 
 # %% ../../nbs/8_bench/03_reading.ipynb #652749d9
 def make_clips(folder:str|Path, count:int=12, frames:int=300, height:int=360, width:int=640)->list[Path]: # .mp4

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ..data.video.writing import write_video
 from ..data.video.guard import open_guarded
+from ..data.video.writing import write_video
 from ..early_exit.predictor import Prediction, Predictor
 from .style import BOX_STROKES, POLICY_STYLES
 

@@ -39,7 +39,7 @@ def keep_memory()->None:
 
 def prepare_cpu()->None:
     "Share the cores among the training processes of this machine, and keep freed memory."
-    import torch          # late: decoding processes use this module without PyTorch
+    import torch  # late: decoding processes use this module without PyTorch
     torch.set_num_threads(max(1, usable_cores()//local_processes()))
     keep_memory()
 

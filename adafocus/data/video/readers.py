@@ -20,8 +20,8 @@ import numpy as np
 from fastcore.basics import patch
 
 from adafocus.data.video.files import (
-    MAX_READ_BYTES,
     MAX_PIXELS,
+    MAX_READ_BYTES,
     VideoError,
     VideoInfo,
     check_pixels,
