@@ -16,7 +16,7 @@ from fastcore.basics import patch
 
 from ..data.lazy import LazyFrames
 from ..data.records import Video
-from ..data.transforms import normalise
+from ..data.transforms import normalize
 from ..early_exit.network import EarlyExitModel
 from ..early_exit.predictor import Predictor
 from ..early_exit.store import load_exits
@@ -147,7 +147,7 @@ def __call__(self:Tracer,
     reader, glance = _sampled(video, samples)
     focus = glance
     if model.focus_frames: reader, focus = _sampled(video, replace(samples, num_frames=model.focus_frames))
-    looks = self._look(*(normalise(x[None].to(self.network.device)) for x in (glance, focus)), number)
+    looks = self._look(*(normalize(x[None].to(self.network.device)) for x in (glance, focus)), number)
     labels = tuple(self.classes[k] for k in video.labels)
     return VideoTrace(name or video.path.name, focus.numpy(), reader.numbers, model.patch_size, self.classes, looks,
                       labels, *_targets(video, reader, model.frame_size))

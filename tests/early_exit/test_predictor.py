@@ -14,7 +14,7 @@ from untrained import untrained_run
 
 from adafocus.data.lazy import LazyFrames
 from adafocus.data.loading import VideoDataset
-from adafocus.data.transforms import normalise
+from adafocus.data.transforms import normalize
 from adafocus.data.video.files import VideoError
 from adafocus.early_exit import predictor as predictor_module
 from adafocus.early_exit.predictor import Predictor, _Batches
@@ -57,7 +57,7 @@ def test_a_plans_promise_is_kept_at_any_batch_size(loud, step, batch_size):
 
 def test_the_same_numbers_as_one_pass_over_the_loaders_frames(loud):
     sample = VideoDataset(loud.data, loud.config.samples(), training=False)[0, 0]
-    with torch.no_grad(): out = loud.model(normalise(sample['frames'][None]))
+    with torch.no_grad(): out = loud.model(normalize(sample['frames'][None]))
     full = Predictor(loud.run)(loud.videos[0])
     assert np.allclose(full.probabilities, out.logits[0].softmax(-1), atol=1e-5) and np.allclose(full.positions, out.positions[0], atol=1e-5)
     assert full.numbers.tolist() == sample['frame_numbers'].tolist()
@@ -138,7 +138,7 @@ def test_models_that_need_all_frames_at_once(loud, bad, tmp_path, changes):
     predictor = Predictor(run, batch_size=2)
     one, failed, _ = predictor([loud.videos[0], bad, loud.videos[1]])
     sample = VideoDataset(loud.data, replace(config.samples(), focus_frames=changes.get('focus_frames')), training=False)[0, 0]
-    with torch.no_grad(): out = model(normalise(sample['frames'][None]), normalise(sample['focus'][None]) if 'focus' in sample else None)
+    with torch.no_grad(): out = model(normalize(sample['frames'][None]), normalize(sample['focus'][None]) if 'focus' in sample else None)
     assert np.allclose(one.probabilities[-1], out.logits[0, -1].softmax(-1), atol=1e-5) and np.allclose(one.positions, out.positions[0], atol=1e-5)
     assert one.numbers.tolist() == sample['frame_numbers'].tolist() and type(failed).__name__ == 'Failed'
     assert np.isclose(one.gflops, count(model.config).per_step()[-1]) and predictor(loud.videos[0]).index == one.index
