@@ -2,8 +2,7 @@
 import json
 import re
 import signal
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ from accelerate import Accelerator
 from conftest import ROOT
 
 from adafocus.data.needle import NeedleConfig
-from adafocus.experiments import __main__ as experiments, suite
+from adafocus.experiments import suite
 from adafocus.experiments.__main__ import config_for_results, main
 from adafocus.experiments.claims import CLAIMS, check_claims, verdict
 from adafocus.experiments.results import Results, read_results

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from adafocus.early_exit.stepwise import Stepwise, StepState, why_not_stepwise
+from adafocus.early_exit.stepwise import StepState, Stepwise, why_not_stepwise
 from adafocus.method.model import AdaFocus
 from adafocus.method.policy import POLICIES, GRUPolicy
 from adafocus.run.presets import preset

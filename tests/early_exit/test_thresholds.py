@@ -6,8 +6,8 @@ import torch
 from adafocus.early_exit.thresholds import (
     NEVER,
     ExitScore,
-    checked_costs,
     check_outputs,
+    checked_costs,
     confidence,
     exit_steps,
     geometric_thresholds,
