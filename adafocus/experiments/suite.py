@@ -215,10 +215,9 @@ def _skip_names(scale):
 # %% ../../nbs/9_experiments/01_suite.ipynb #03e1cbbb
 EXPERIMENTS = {e.name: e for e in (
     Experiment('ablation', 'Table 6', 'What does each training technique bring?', _ablation_names),
-    Experiment('policies', 'Table 7', 'Is the learned policy better than those that look at nothing?',
+    Experiment('policies', 'Table 7', 'Is the learned policy better than fixed or random ones?',
                lambda scale: ['policies']),
-    Experiment('exits', 'Figure 9', 'Is leaving when sure better than leaving at random, or always at the same frame?',
-               _middle),
+    Experiment('exits', 'Figure 9', 'Is early exit better than random exit, or a fixed length?', _middle),
     Experiment('sizes', 'Figures 5 and 6', 'What do patch size and early exit buy?', _sizes),
     Experiment('v1', 'Tables 1 and 2, Figures 1, 7 and 8', 'Is one stage faster than three, and better?', _v1_names),
     Experiment('skipping', 'Table 3', 'Is early exit as good as skipping frames by a learned policy?', _skip_names),
