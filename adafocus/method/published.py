@@ -6,19 +6,9 @@
 __all__ = ['PUBLISHED', 'PUBLISHED_TSM', 'PAPER', 'STEPS', 'published']
 
 # %% ../../nbs/1_method/11_published.ipynb #73fd38c7
-PUBLISHED = {
-    'mn2rn-p96': 17.6,
-    'mn2rn-p128': 27.0,
-    'mn2rn-p160': 39.0,
-    'rn-p96': 24.8,
-    'rn-p128': 34.1,
-    'rn-p160': 46.1,  # GFLOPs a video
-    'tsm-p128': 18.5,
-    'tsm-p144': 23.5,
-    'tsm-p160': 27.5,
-    'tsm-p176': 33.7,
-    'tsm-plus': 35.1,
-}  # Tables 4, 5; other sizes: the authors' own
+PUBLISHED = {'mn2rn-p96': 17.6, 'mn2rn-p128': 27.0, 'mn2rn-p160': 39.0,
+             'rn-p96': 24.8, 'rn-p128': 34.1, 'rn-p160': 46.1,
+             'tsm-p128': 18.5, 'tsm-p144': 23.5, 'tsm-p160': 27.5, 'tsm-p176': 33.7, 'tsm-plus': 35.1}
 PUBLISHED_TSM = 32.7                                                      # Table 5: TSM, ResNet-50 on 8 whole frames
 
 # %% ../../nbs/1_method/11_published.ipynb #e53175ae
@@ -35,35 +25,26 @@ AdaFrame            71.5 79.0  80.2 75.1  -    -
 VideoIQ             74.8 28.1  82.7 27.0  72.3 20.4
 AdaFocusV2-MN2/RN   79.0 27.0  85.0 27.0  75.4 27.0
 AdaFocusV2-MN2/RN+  74.8 9.9   82.7 10.1  72.3 6.3'''
+_TABLE_2 = [('AdaFocusV2-MN2/RN', 17.6, 77.4), ('AdaFocusV2-MN2/RN', 39.0, 79.9)]               # at P = 96 and 160
+_TABLE_3 = [('AdaFocusV1-MN2/RN+', gflops, score) for gflops, score in
+            ((19.6, 74.2), (24.4, 74.8), (27.2, 75.5), (34.6, 75.9))]
 
 def published(dataset:str)->list[tuple[str,float,float]]: # name, GFLOPs a video, mAP or accuracy in percent
-    "What the paper reports for a dataset: activitynet, fcvid, minikinetics (Table 4; for activitynet also Tables 2 and 3); nothing for others."
-    if dataset not in (names := ('activitynet', 'fcvid', 'minikinetics')): return []
+    "Return the paper's results on activitynet, fcvid or minikinetics (Table 4); an empty list for other datasets."
+    names = 'activitynet', 'fcvid', 'minikinetics'
+    if dataset not in names: return []
     column, rows = 2*names.index(dataset), []
     for line in _TABLE_4.splitlines():
         name, *numbers = line.rsplit(None, 6)
         if numbers[column] != '-': rows.append((name.strip(), float(numbers[column + 1]), float(numbers[column])))
-    if dataset == 'activitynet':
-        rows += [('AdaFocusV2-MN2/RN', 17.6, 77.4), ('AdaFocusV2-MN2/RN', 39.0, 79.9)]  # Table 2, at P = 96 and 160
-        rows += [
-            ('AdaFocusV1-MN2/RN+', g, s) for g, s in ((19.6, 74.2), (24.4, 74.8), (27.2, 75.5), (34.6, 75.9))
-        ]  # Table 3
-    return rows
+    return rows + (_TABLE_2 + _TABLE_3 if dataset == 'activitynet' else [])
 
 # %% ../../nbs/1_method/11_published.ipynb #36ac48f2
 PAPER = dict(
-    ablation=dict(zip(('none', '+ auxiliary supervision', '+ diversity augmentation', '+ stop-gradient', '+ frame order'), (69.4, 72.5, 74.8, 78.7, 79.0))),  # Table 6, ActivityNet, mAP in %
-    policies=dict(
-        learned=(44.8, 52.5, 61.7, 71.0, 76.4),
-        random=(37.7, 46.0, 56.8, 67.6, 73.9),
-        central=(39.8, 47.7, 57.3, 66.6, 72.6),
-        gaussian=(35.6, 44.5, 55.5, 67.1, 73.4),
-    ),  # Table 7
-    motion={
-        'TSN': (19.7, 33.2, None),
-        'TSM': (46.1, 32.7, 162.7),
-        'TSM+': (47.0, 35.1, 123.0),
-        'AdaFocusV2-TSM': (47.0, 18.5, 197.0),
-    },
-)  # Table 5, Something-Something V1: accuracy in %, GFLOPs, videos/s
-STEPS = 1, 2, 4, 8, 16                                                                                  # of Table 7
+    ablation={'none': 69.4, '+ auxiliary supervision': 72.5, '+ diversity augmentation': 74.8,
+              '+ stop-gradient': 78.7, '+ frame order': 79.0},
+    policies=dict(learned=(44.8, 52.5, 61.7, 71.0, 76.4), random=(37.7, 46.0, 56.8, 67.6, 73.9),
+                  central=(39.8, 47.7, 57.3, 66.6, 72.6), gaussian=(35.6, 44.5, 55.5, 67.1, 73.4)),
+    motion={'TSN': (19.7, 33.2, None), 'TSM': (46.1, 32.7, 162.7),
+            'TSM+': (47.0, 35.1, 123.0), 'AdaFocusV2-TSM': (47.0, 18.5, 197.0)})
+STEPS = 1, 2, 4, 8, 16                                                      # frames, of Table 7

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from squares import PATCH, SIGN, SIZE, STEPS, videos
 
 from adafocus.data.records import Video, VideoData
 from adafocus.method.losses import adafocus_loss
@@ -18,21 +19,6 @@ from adafocus.trainer import loop, steps
 from adafocus.trainer.progress import Training
 from adafocus.trainer.signals import StopSignals
 from adafocus.trainer.steps import parameter_groups
-
-SIZE, SIGN, PATCH, STEPS = 32, 8, 14, 4
-
-
-def videos(count, generator):
-    "Dark noise with one bright square that is striped across (class 0) or along (class 1), somewhere else in each frame."
-    frames = .3*torch.randn(count, STEPS, 3, SIZE, SIZE, generator=generator)
-    labels = torch.randint(2, (count,), generator=generator)
-    corners = torch.randint(SIZE - SIGN + 1, (count, STEPS, 2), generator=generator)
-    stripes = 2. + 2*(torch.arange(SIGN) % 4 < 2).float()
-    for n in range(count):
-        for t in range(STEPS):
-            x, y = corners[n, t]
-            frames[n, t, :, y:y + SIGN, x:x + SIGN] += stripes[:, None] if labels[n] else stripes[None, :]
-    return frames, labels, torch.cat([corners, corners + SIGN], -1).float()
 
 
 def train(stop_gradient=True, frozen_policy=False, steps=150):
@@ -103,7 +89,7 @@ def test_a_temporal_shift_sees_motion(): assert sees_motion(True) > .9
 def test_without_it_nobody_can(): assert sees_motion(False) < .65
 
 
-LOSSES = Path(__file__).parent.parent/'reference'/'losses.json'     # of each minor version of torch; python tests/trainer/test_learning.py adds this one's
+LOSSES = Path(__file__).parent.parent/'reference'/'losses.json'     # of each minor version of torch; PYTHONPATH=tests/helpers python tests/trainer/test_learning.py adds this one's
 
 
 def hundred_losses(monkeypatch):

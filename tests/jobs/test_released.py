@@ -20,7 +20,8 @@ def few(tiny, tmp_path_factory):
     for split, count in (('train', 2), ('val', 2)):
         for name in ('cross', 'ring'):
             for path in sorted((tiny/split/name).glob('*.mp4'))[:count]:
-                (data/split/name).mkdir(parents=True, exist_ok=True); (data/split/name/path.name).symlink_to(path)
+                (data/split/name).mkdir(parents=True, exist_ok=True)
+                (data/split/name/path.name).symlink_to(path)
     (sorted((data/'val'/'ring').iterdir())[-1]).unlink()
     return data
 
@@ -75,7 +76,8 @@ def test_a_run_is_evaluated_on_other_data_and_keeps_its_own_results(tiny, few, t
     before = (tmp_path/'run'/'evaluation.json').read_bytes()
     other = tmp_path/'other'
     for path in (tiny/'val').glob('*/*.mp4'):
-        (other/path.parent.name).mkdir(parents=True, exist_ok=True); (other/path.parent.name/path.name).symlink_to(path)
+        (other/path.parent.name).mkdir(parents=True, exist_ok=True)
+        (other/path.parent.name/path.name).symlink_to(path)
     done = run('python', '-m', 'adafocus.evaluate', tmp_path/'run', '--data', other, '--out', tmp_path/'elsewhere')
     assert done.returncode == 0, done.stderr
     assert (tmp_path/'run'/'evaluation.json').read_bytes() == before and (tmp_path/'elsewhere'/'evaluation.json').exists()
