@@ -26,9 +26,11 @@ from .data.sampling import segment_indices
 from .data.video.files import VideoError
 from .data.video.guard import DecodeProcess
 from .data.video.readers import FrameFolder, check_decoder
+from .system.arguments import read_arguments
 from .system.ending import command
 from .system.files import take_lock, write_whole
 from .system.processes import usable_cores
+
 
 # %% ../nbs/7_jobs/01_check.ipynb #bfa02df0
 _HEADER = 'width', 'height', 'rate', 'duration', 'codec'
@@ -225,4 +227,5 @@ def main(data:Annotated[str, tyro.conf.Positional], workers:int|None=None, mode:
     if any(row['error'] for row in rows) or dataset.missing: raise SystemExit(1)
 
 # %% ../nbs/7_jobs/01_check.ipynb #de0bdb6a
-if __name__ == '__main__' and '__file__' in globals(): tyro.cli(main, prog='python -m adafocus.check')
+if __name__ == '__main__' and '__file__' in globals():
+    with command('adafocus.check'): read_arguments(main, prog='python -m adafocus.check')()

@@ -30,8 +30,10 @@ from .method.costs import count
 from .method.model import AdaFocus
 from .run.config import run_folder
 from .run.folder import load_run
+from .system.arguments import read_arguments
 from .system.ending import command
 from .system.files import write_whole
+
 
 # %% ../nbs/7_jobs/06_export.ipynb #32d5d748
 def _frames(frame): # (B, S, S, 3) uint8 -> (B, 1, 3, S, S)
@@ -217,4 +219,5 @@ def main(run:Annotated[Path, tyro.conf.Positional], out:Path|None=None):
             print(f'{out/name}: within {difference:.1e} of the model, by onnxruntime')
         print(f'{out/"export.json"}: how to run them')
 
-if __name__ == '__main__' and '__file__' in globals(): tyro.cli(main, prog='python -m adafocus.export')
+if __name__ == '__main__' and '__file__' in globals():
+    with command('adafocus.export'): read_arguments(main, prog='python -m adafocus.export')()

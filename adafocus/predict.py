@@ -27,6 +27,8 @@ from .system.ending import command
 from .system.processes import prepare_cpu
 
 __all__ = ['Failed', 'Prediction', 'Predictor', 'Stream', 'StreamStep', 'line_of', 'main']
+from .system.arguments import read_arguments
+
 
 # %% ../nbs/7_jobs/04_predict.ipynb #dac01e51
 def _shown(text): # in one line
@@ -134,4 +136,5 @@ def main(run:Annotated[Path, tyro.conf.Positional], videos:Annotated[tuple[str,.
     if not good: raise SystemExit(1)
 
 # %% ../nbs/7_jobs/04_predict.ipynb #a6910a37
-if __name__ == '__main__' and '__file__' in globals(): tyro.cli(main, prog='python -m adafocus.predict')
+if __name__ == '__main__' and '__file__' in globals():
+    with command('adafocus.predict'): read_arguments(main, prog='python -m adafocus.predict')()

@@ -1,4 +1,5 @@
 "What tests share: small datasets made here, a small trained run, and real clips where they lie beside the repository."
+import inspect
 import io
 import json
 import os
@@ -12,15 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import tyro
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 from adafocus.data import needle  # noqa: E402
+from adafocus.system.arguments import read_arguments  # noqa: E402
+from adafocus.system.ending import command as ending  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
 BESIDE = ROOT.parent/'shared'
-THOROUGH = bool(os.environ.get('ADAFOCUS_THOROUGH'))     # every combination, and repetitions
+HELPERS = ROOT/'tests'/'helpers'
 
 
 @pytest.fixture(scope='session')
@@ -48,12 +50,19 @@ def run(*args, timeout=300, **env):
 
 def command(main, *args, stdin=''):
     "A command in this process, as a person types it: its status, and what it prints on standard output and on standard error."
+    from accelerate.state import AcceleratorState
     out, err, status, keyboard = io.StringIO(), io.StringIO(), 0, sys.stdin
-    sys.stdin = io.StringIO(stdin)
+    words, sys.stdin = [str(a) for a in args], io.StringIO(stdin)
+    reads_itself = list(inspect.signature(main).parameters) == ['args']
+    AcceleratorState._reset_state(True)
     try:
-        with redirect_stdout(out), redirect_stderr(err): tyro.cli(main, args=[str(a) for a in args])
+        with redirect_stdout(out), redirect_stderr(err), ending(main.__module__):
+            if reads_itself: main(words)
+            else: read_arguments(main, words)()
     except SystemExit as e: status = e.code or 0
-    finally: sys.stdin = keyboard
+    finally:
+        sys.stdin = keyboard
+        AcceleratorState._reset_state(True)
     return status, out.getvalue(), err.getvalue()
 
 
@@ -99,13 +108,14 @@ class Forking:
     "Starts functions of forking.py, or those of ranks.py in several processes that belong together, without importing anything anew."
     def __init__(self, folder):
         self.folder, self.ended, self.count = folder, {}, 0
-        self.process = subprocess.Popen([sys.executable, ROOT/'tests'/'forking.py'], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
-                                        env={**os.environ, 'PYTHONPATH': f'{ROOT}:{ROOT/"tests"}', 'OMP_NUM_THREADS': '1', 'TQDM_DISABLE': '1', **CPU})
+        self.process = subprocess.Popen([sys.executable, HELPERS/'forking.py'], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
+                                        env={**os.environ, 'PYTHONPATH': f'{ROOT}:{HELPERS}', 'OMP_NUM_THREADS': '1', 'TQDM_DISABLE': '1', **CPU})
 
     def _order(self, do, args, env):
         self.count += 1
         log = self.folder/f'log{self.count}'
-        self.process.stdin.write(json.dumps(dict(do=do, args=args, log=str(log), env=env)) + '\n'); self.process.stdin.flush()
+        self.process.stdin.write(json.dumps(dict(do=do, args=args, log=str(log), env=env)) + '\n')
+        self.process.stdin.flush()
         while 'status' in (answer := json.loads(self.process.stdout.readline())): self.ended[answer['pid']] = answer['status']
         return answer['pid'], log
 
@@ -115,7 +125,8 @@ class Forking:
         pid, log = started
         def end():
             with suppress(ProcessLookupError): os.kill(pid, signal.SIGKILL)
-        alarm = threading.Timer(patience, end); alarm.start()
+        alarm = threading.Timer(patience, end)
+        alarm.start()
         while pid not in self.ended:
             answer = json.loads(self.process.stdout.readline())
             self.ended[answer['pid']] = answer['status']
@@ -126,7 +137,9 @@ class Forking:
 
     def ranks(self, count, do, *args):
         "Statuses, and all that was said."
-        with socket.socket() as s: s.bind(('127.0.0.1', 0)); port = s.getsockname()[1]
+        with socket.socket() as s:
+            s.bind(('127.0.0.1', 0))
+            port = s.getsockname()[1]
         env = dict(WORLD_SIZE=count, LOCAL_WORLD_SIZE=count, MASTER_ADDR='127.0.0.1', MASTER_PORT=port)
         started = [self._order(do, [str(a) for a in args], {k: str(v) for k, v in dict(env, RANK=n, LOCAL_RANK=n).items()}) for n in range(count)]
         statuses, said = zip(*map(self.wait, started))
@@ -137,4 +150,6 @@ class Forking:
 def forking(tmp_path_factory):
     server = Forking(tmp_path_factory.mktemp('logs'))
     yield server
-    server.process.stdin.close(); server.process.kill(); server.process.wait()
+    server.process.stdin.close()
+    server.process.kill()
+    server.process.wait()

@@ -6,7 +6,7 @@ import pytest
 from clear_widgets import WIDGET, clear
 from conftest import ROOT
 
-NOTEBOOKS = sorted((ROOT/'nbs').glob('*.ipynb'))
+NOTEBOOKS = sorted(p for p in (ROOT/'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts)
 
 
 def cells(path, kind=None): return [c for c in json.loads(path.read_text())['cells'] if kind in (None, c['cell_type'])]
@@ -38,31 +38,3 @@ def test_links_between_notebooks_lead_somewhere(path):
     for c in cells(path, 'markdown'):
         for link in re.findall(r'\]\(([^)#]+\.(?:ipynb|png|md))\)', ''.join(c['source'])):
             assert (path.parent/link).exists() or link.startswith('http'), link
-
-
-def test_the_package_knows_nothing_of_what_only_development_needs():
-    for module in (ROOT/'adafocus').rglob('*.py'):
-        if module.name == '_modidx.py': continue
-        assert not re.search(r'^\s*(from|import) (fastcore|nbdev|execnb|ghapi|pytest)', module.read_text(), re.M), module
-
-
-METHOD = 'crop', 'encoders', 'policy', 'classifiers', 'model', 'losses', 'v1'
-
-
-def imported(module):
-    "Modules of the package that a module imports at its top, as `data.video` or `config`."
-    here = module.relative_to(ROOT/'adafocus').with_suffix('').parts
-    found = set()
-    for dots, name in re.findall(r'^from (\.+)([\w.]*) import', module.read_text(), re.M): found.add('.'.join((*here[:len(here) - len(dots)], name)))
-    return found
-
-
-def test_imports_run_one_way():
-    "Method and data know nothing of jobs; nothing but a command line's last step knows of show; no circle."
-    graph = {'.'.join(m.relative_to(ROOT/'adafocus').with_suffix('').parts): imported(m) for m in (ROOT/'adafocus').rglob('*.py') if m.name not in ('_modidx.py', '__init__.py')}
-    assert graph['train'] >= {'config', 'evaluate', 'model', 'data.datasets'}                      # it sees imports
-    for name, needs in graph.items():
-        if name in METHOD: assert needs <= set(METHOD), (name, needs)
-        if name.startswith('data.'): assert all(n.startswith('data') for n in needs), (name, needs)
-        if not name.startswith('show.'): assert not any(n.startswith('show') for n in needs), (name, needs)
-        assert not any(name in graph.get(n, ()) for n in needs), (name, needs)

@@ -1,4 +1,4 @@
-"""Take widgets out of saved notebooks: what is left of them without a kernel is an error message. Their printed twins stay."""
+"Take widgets out of saved notebooks: without a kernel they show an error message. Their printed twins stay."
 import json
 import sys
 from pathlib import Path

@@ -5,9 +5,8 @@
 # %% auto #0
 __all__ = ['PASS_PARTS', 'random_frames', 'throughput', 'throughput_table', 'timed_pass', 'measure_parts', 'pass_table']
 
-# %% ../../nbs/8_bench/02_throughput.ipynb #c1ae54f3
+# %% ../../nbs/8_bench/02_throughput.ipynb #8bb9bc9d
 import time
-from dataclasses import replace
 
 import numpy as np
 import torch

@@ -25,7 +25,9 @@ from fastcore.basics import patch
 from tqdm.auto import tqdm
 
 from .video.writing import write_video
+from ..system.arguments import read_arguments
 from ..system.ending import command
+
 
 # %% ../../nbs/2_data/03_needle.ipynb #f4acc1c5
 TILE, MARK = 22, 3     # side of a tile, and of one pixel of a sign, in pixels of the video
@@ -277,4 +279,5 @@ def main(out:Annotated[Path, tyro.conf.Positional],
     """
     with command('adafocus.data.needle'): print(write_dataset(out, config, workers))
 
-if __name__ == '__main__' and '__file__' in globals(): tyro.cli(main, prog='python -m adafocus.data.needle')
+if __name__ == '__main__' and '__file__' in globals():
+    with command('adafocus.data.needle'): read_arguments(main, prog='python -m adafocus.data.needle')()

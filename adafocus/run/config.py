@@ -78,7 +78,7 @@ def make_samples(config:'Config', device:str='cpu')->SampleConfig:
                         reorder=data.reorder, short=data.short_videos, seed=config.seed, decoder=data.decoder,
                         decode_timeout=data.decode_timeout, views_on_device=on_device)
 
-# %% ../../nbs/3_run/01_config.ipynb #a77b6f31
+# %% ../../nbs/3_run/01_config.ipynb #bb20158d
 _AT_LEAST = dict(epochs=1, batch_size=1, accumulate=1, keep=1, log_steps=1, save_minutes=0, save_steps=0, cache_mb=0,
                  decode_timeout=0, workers=0)
 _FITS = dict(lr=(lambda x: x > 0, 'above 0'),
@@ -87,15 +87,14 @@ _FITS = dict(lr=(lambda x: x > 0, 'above 0'),
              max_bad_share=(lambda x: 0 <= x <= 1, 'from 0 to 1'))
 
 def _check_ranges(config):
-    values = {**vars(config), **vars(config.data), **vars(config.train)}
+    values = {**vars(config), **vars(config.data), **vars(config.train)} # config.data, the path, wins over the group
     for name, least in _AT_LEAST.items():
         if values[name] is not None and not values[name] >= least:
             raise ValueError(f'{name} is {values[name]}; it must be at least {least}')
     for name, (fits, allowed) in _FITS.items():
         if not fits(values[name]): raise ValueError(f'{name} is {values[name]}; it must be {allowed}')
     for name in ('init', 'data', 'manifest'):
-        value = config.init if name == 'init' else getattr(config.data, name)
-        if value == '': raise ValueError(f"{name} is ''; it must be a path, or not be given")
+        if values[name] == '': raise ValueError(f"{name} is ''; it must be a path, or not be given")
 
 def check_config(config:'Config')->None:
     "Raise ValueError for a value out of range, or values that contradict one another."

@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['RunLoader']
 
-# %% ../../nbs/3_run/05_feed.ipynb #f3955db6
+# %% ../../nbs/3_run/05_feed.ipynb #f1c7eac5
 from collections.abc import Iterable, Iterator, Sequence
 
 from accelerate import Accelerator
 from accelerate.utils import send_to_device
+from fastcore.basics import patch
 
 from ..data.loading import build_loader
 from ..data.records import Video
@@ -18,7 +19,7 @@ from ..data.shards.streams import build_shard_loader
 from .config import Config
 from ..system.processes import default_workers
 
-# %% ../../nbs/3_run/05_feed.ipynb #6e1992a6
+# %% ../../nbs/3_run/05_feed.ipynb #a4e03952
 class RunLoader:
     "Load batches for this process, on its device, from any step of an epoch. Iterating it gives those of evaluation."
     def __init__(self,
@@ -48,18 +49,22 @@ class RunLoader:
         if not self.shard_layout: return iter(self._loader)
         return (send_to_device(batch, self._accelerator.device, non_blocking=True) for batch in self._loader)
 
-    def epoch(self, epoch:int, start:int=0)->Iterable[dict]: # micro_batches x (steps - start) batches
-        "Load what is left of a training epoch after `start` steps."
-        if self.shard_layout:
-            self._loader.dataset.set_epoch(epoch, start*self.micro_batches)
-            return self
-        self._sampler.skip(start*self._batch_size, self.steps*self._batch_size)
-        self._loader.set_epoch(epoch) # Accelerate's counter would overrule the sampler's own
-        return self._loader
+# %% ../../nbs/3_run/05_feed.ipynb #346288a8
+@patch
+def epoch(self:RunLoader, epoch:int, start:int=0)->Iterable[dict]: # micro_batches x (steps - start) batches
+    "Load what is left of a training epoch after `start` steps."
+    if self.shard_layout:
+        self._loader.dataset.set_epoch(epoch, start*self.micro_batches)
+        return self
+    self._sampler.skip(start*self._batch_size, self.steps*self._batch_size)
+    self._loader.set_epoch(epoch) # Accelerate's counter would overrule the sampler's own
+    return self._loader
 
-    def close(self)->None:
-        "End the loading processes now; garbage collection would wait ten seconds for each of them."
-        for loader in (self._loader, getattr(self._loader, 'base_dataloader', None)):
-            if (batches := getattr(loader, '_iterator', None)) is not None:
-                batches._shutdown_workers()
-                loader._iterator = None
+# %% ../../nbs/3_run/05_feed.ipynb #444a5c5d
+@patch
+def close(self:RunLoader)->None:
+    "End the loading processes now; garbage collection would wait ten seconds for each of them."
+    for loader in (self._loader, getattr(self._loader, 'base_dataloader', None)):
+        if (batches := getattr(loader, '_iterator', None)) is not None:
+            batches._shutdown_workers()
+            loader._iterator = None

@@ -23,7 +23,9 @@ import tyro
 
 from .demo import NoDemo, find_demo, is_finished
 from .page.copies import Page, copy_notebooks, index_page
+from ..system.arguments import read_arguments
 from ..system.ending import command
+
 
 # %% ../../nbs/6_show/11_app.ipynb #5090a47c
 OLDEST = 0, 5, 6
@@ -182,4 +184,5 @@ def main(run:Annotated[Path|None, tyro.conf.Positional]=None, notebooks:tuple[Pa
             raise ValueError(f'token is {token!r}; it must be eight or more of letters, digits, - _ . and ~')
         serve(notebooks or own_notebooks(), finished_run(run), port, token)
 
-if __name__ == '__main__' and '__file__' in globals(): tyro.cli(main, prog='python -m adafocus.show.app')
+if __name__ == '__main__' and '__file__' in globals():
+    with command('adafocus.show.app'): read_arguments(main, prog='python -m adafocus.show.app')()

@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['PARTS', 'Stopwatch']
 
-# %% ../../nbs/appendix_system/03_clock.ipynb #192cf947
+# %% ../../nbs/appendix_system/03_clock.ipynb #53c81211
 import time
 
 import torch
+from fastcore.basics import patch
 
-# %% ../../nbs/appendix_system/03_clock.ipynb #8ac63882
+# %% ../../nbs/appendix_system/03_clock.ipynb #03c98a0b
 PARTS = 'data', 'forward', 'backward', 'optimizer'
 
 class Stopwatch:
@@ -34,14 +35,17 @@ class Stopwatch:
         self._laps.append((part, self._begin, now))
         self._begin = now
 
-    def waited(self, seconds:float)->None:
-        "Add time that the host waited for data."
-        self.seconds['data'] += seconds
+# %% ../../nbs/appendix_system/03_clock.ipynb #f45a2b6e
+@patch
+def waited(self:Stopwatch, seconds:float)->None:
+    "Add time that the host waited for data."
+    self.seconds['data'] += seconds
 
-    def take(self)->dict[str,float]:
-        "Return the seconds by part since the last call, and start again from zero."
-        if self.cuda and self._laps: self._laps[-1][2].synchronize()
-        for part, begin, end in self._laps:
-            self.seconds[part] += begin.elapsed_time(end)/1000 if self.cuda else end - begin
-        taken, self.seconds, self._laps = self.seconds, dict.fromkeys(self.parts, 0.), []
-        return taken
+@patch
+def take(self:Stopwatch)->dict[str,float]:
+    "Return the seconds by part since the last call, and start again from zero."
+    if self.cuda and self._laps: self._laps[-1][2].synchronize()
+    for part, begin, end in self._laps:
+        self.seconds[part] += begin.elapsed_time(end)/1000 if self.cuda else end - begin
+    taken, self.seconds, self._laps = self.seconds, dict.fromkeys(self.parts, 0.), []
+    return taken

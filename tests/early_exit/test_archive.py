@@ -40,18 +40,18 @@ def untrained(tmp_path_factory):
 def alone(untrained, tiny, tmp_path_factory):
     "What one process says of all seventy videos, by path."
     out = tmp_path_factory.mktemp('alone')/'scores'
-    status, config_for_results = command(untrained, tiny, '--out', out)
-    assert status == 0 and 'holds 70 videos' in config_for_results, config_for_results
+    status, said = command(untrained, tiny, '--out', out)
+    assert status == 0 and 'holds 70 videos' in said, said
     return by_path(out)
 
 
 def command(*args):
     "The command in this process, as one process does it: its status, and all it prints."
-    config_for_results, status = io.StringIO(), 0
-    with contextlib.redirect_stdout(config_for_results), contextlib.redirect_stderr(config_for_results):
+    said, status = io.StringIO(), 0
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         try: tyro.cli(predict.main, args=[*(str(a) for a in args), '--device', 'cpu'])
         except SystemExit as e: status = e.code
-    return status, config_for_results.getvalue()
+    return status, said.getvalue()
 
 
 def lines(out):
@@ -108,8 +108,8 @@ def test_a_killed_launch_goes_on_with_another_number_of_processes(untrained, tin
         process.wait()
     kept = [path.read_bytes().rpartition(b'\n')[0] for path in sorted(out.glob('predictions-*.jsonl'))]
     assert 12 <= sum(len(text.splitlines()) for text in kept) < 70
-    status, config_for_results = command(untrained, tiny, '--out', out)
-    assert status == 0, config_for_results
+    status, said = command(untrained, tiny, '--out', out)
+    assert status == 0, said
     assert same(by_path(out), alone)
     assert all(path.read_bytes().startswith(text) for path, text in zip(sorted(out.glob('predictions-*.jsonl')), kept))
 
@@ -120,11 +120,11 @@ def test_a_torn_line_is_cut_off_and_its_video_done_again_and_other_values_are_re
     file = out/'predictions-00000.jsonl'
     whole = file.read_text().splitlines(keepends=True)
     file.write_text(''.join(whole[:-3]) + whole[-3][:50])
-    status, config_for_results = command(untrained, tiny/'val', '--out', out, '--thresholds', .5, .5, .5, .5)
-    assert status == 2 and 'was begun with thresholds' in config_for_results and len(config_for_results.splitlines()) == 1, config_for_results
+    status, said = command(untrained, tiny/'val', '--out', out, '--thresholds', .5, .5, .5, .5)
+    assert status == 2 and 'was begun with thresholds' in said and len(said.splitlines()) == 1, said
     assert file.read_text().endswith(whole[-3][:50])                                              # and nothing was touched
-    status, config_for_results = command(untrained, tiny/'val', '--out', out)
-    assert status == 0 and len(lines(out)) == 20 and file.read_text().startswith(''.join(whole[:-3])), config_for_results
+    status, said = command(untrained, tiny/'val', '--out', out)
+    assert status == 0 and len(lines(out)) == 20 and file.read_text().startswith(''.join(whole[:-3])), said
     assert same(by_path(out), {path: row for path, row in alone.items() if '/val/' in path})
 
 
@@ -133,10 +133,15 @@ def test_a_second_launch_is_refused_while_the_first_one_runs(untrained, tiny, tm
     reader, writer = os.pipe()                                                                    # of which nothing comes, so that it waits
     first = subprocess.Popen([sys.executable, *COMMAND, untrained, '-', '--out', out], cwd=ROOT, env={**os.environ, **CPU}, stdin=reader, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     try:
-        while not (out/'archive.json').exists(): assert first.poll() is None; time.sleep(.05)
-        status, config_for_results = command(untrained, tiny/'val', '--out', out)
-        assert status == 2 and f'process {first.pid} on' in config_for_results, config_for_results
-    finally: first.kill(); first.wait(); os.close(reader); os.close(writer)
+        while not (out/'archive.json').exists():
+            assert first.poll() is None
+            time.sleep(.05)
+        status, said = command(untrained, tiny/'val', '--out', out)
+        assert status == 2 and f'process {first.pid} on' in said, said
+    finally:
+        first.kill()
+        first.wait()
+        for end in (reader, writer): os.close(end)
     assert command(untrained, tiny/'val', '--out', out)[0] == 0                                   # the dead one's lock is free
     assert len(by_path(out)) == 20
 
@@ -145,8 +150,8 @@ def test_a_broken_video_is_one_line_with_its_error(untrained, tiny, tmp_path):
     (tmp_path/'broken.mp4').write_bytes(b'none')
     videos = *sorted((tiny/'val').rglob('*.mp4'))[:3], tmp_path/'broken.mp4'
     out = tmp_path/'scores'
-    status, config_for_results = command(untrained, *videos, '--out', out)
-    assert status == 1 and 'holds 4 videos, of which 1 could not be read' in config_for_results, config_for_results
+    status, said = command(untrained, *videos, '--out', out)
+    assert status == 1 and 'holds 4 videos, of which 1 could not be read' in said, said
     assert ['error' in by_path(out)[str(video)] for video in videos] == [False]*3 + [True]
 
 
@@ -154,6 +159,6 @@ def test_what_cannot_be_is_refused_in_a_sentence(untrained, tiny, tmp_path):
     (tmp_path/'mine.txt').touch()
     for args, words in ((('--out', tmp_path), 'holds no archive.json'), (('--out', tmp_path/'a', '--json'), 'json is given with out'),
                         (('--out', tmp_path/'a', '--draw', tmp_path/'b'), 'draw is given with out'), (('--out', tmp_path/'a', '--budget', 1), 'exit.json')):
-        status, config_for_results = command(untrained, tiny/'val', *args)
-        assert status == 2 and words in config_for_results and len(config_for_results.splitlines()) == 1, config_for_results
+        status, said = command(untrained, tiny/'val', *args)
+        assert status == 2 and words in said and len(said.splitlines()) == 1, said
     assert sorted(p.name for p in tmp_path.iterdir()) in (['mine.txt'], ['a', 'mine.txt']) and not list(tmp_path.glob('a/predictions*'))

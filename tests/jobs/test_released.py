@@ -110,7 +110,7 @@ def test_training_starts_from_a_run(tiny, tmp_path):
     assert wrong.returncode == 2 and 'does not fit the model' in wrong.stderr and not (tmp_path/'three').exists()
 
 
-SHIFTED = ('--temporal-shift', 'True', '--reorder', 'False', '--policy', 'mlp', '--classifier', 'average', '--classifier-detached', 'True',
+SHIFTED = ('--temporal-shift', '--no-reorder', '--policy', 'mlp', '--classifier', 'average', '--classifier-detached',
            '--num-frames', 4, '--focus-frames', 6, '--clip-norm', 20)
 
 
@@ -129,7 +129,7 @@ def test_a_temporal_shift_trains(tiny, tmp_path):
 
 
 def test_a_shift_out_of_order_is_refused(tiny, tmp_path):
-    done = run('python', '-m', 'adafocus.train', '--data', tiny, '--out', tmp_path/'run', *SMALL, '--temporal-shift', 'True')
+    done = run('python', '-m', 'adafocus.train', '--data', tiny, '--out', tmp_path/'run', *SMALL, '--temporal-shift')
     assert done.returncode == 2 and 'reorder must be False' in ' '.join(done.stderr.replace('│', ' ').split()) and not (tmp_path/'run').exists()
 
 

@@ -116,7 +116,7 @@ def test_compiled_in_parts_clipped_and_frozen(typed, tiny, tmp_path):
     flags = '--compile', '--accumulate', 2, '--clip-norm', 5, '--freeze-batch-norm', 'partial', '--mixed-precision', 'bf16', '--workers', 2
     done = run('python', '-m', 'adafocus.train', '--data', tiny, '--out', tmp_path/'run', *SMALL, '--epochs', 1, *flags, timeout=600)
     assert done.returncode == 0, done.stderr
-    status, said = typed('--resume', tmp_path/'run', '--epochs', 2, '--compile', 'False')
+    status, said = typed('--resume', tmp_path/'run', '--epochs', 2, '--no-compile')
     assert status == 0 and 'going on after 1 epochs' in said and [json.loads(line)['epoch'] for line in (tmp_path/'run'/'metrics.jsonl').open()] == [0, 1], said
 
 
@@ -135,7 +135,7 @@ def test_unreadable_videos_are_named_counted_and_left_out(typed, tiny, tmp_path)
     for path in bad:
         path.unlink()
         path.write_bytes(b'nothing that moves')
-    status, said = typed('--data', data, '--out', tmp_path/'run', '--epochs', 2, '--skip-bad', 'True', *SMALL)
+    status, said = typed('--data', data, '--out', tmp_path/'run', '--epochs', 2, '--skip-bad', *SMALL)
     assert status == 0, said
     for path in bad: assert said.count(f'left out: {path}') >= 1
     assert said.count(f'left out: {bad[0]}') == 1                            # in training once, however often it is met
