@@ -52,11 +52,10 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 clean:
 	rm -rf $(VENV) build *.egg-info
 
-# Saves the notebooks with what they show; index and the tour show the run of make demo. NOTEBOOKS=nbs/1_method/*.ipynb: some.
+# Saves the notebooks with what they show. Cells marked `eval: false` keep theirs; ARGS=--all runs them too: index and the tour
+# then need the run of make demo, and the benchmarks take minutes. NOTEBOOKS='nbs/1_method/01_crop.ipynb …': some.
 .PHONY: notebooks
 NOTEBOOKS ?= $(shell find nbs -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*' | sort)
 notebooks: $(VENV)/.installed-dev
-	for n in $(NOTEBOOKS); do (cd $$(dirname $$n) && PATH="$(CURDIR)/$(BIN):$$PATH" TQDM_DISABLE=1 "$(CURDIR)/$(BIN)/jupyter" nbconvert --to notebook --execute --inplace --ExecutePreprocessor.store_widget_state=False $$(basename $$n)) || exit 1; done
+	PATH="$(CURDIR)/$(BIN):$$PATH" TQDM_DISABLE=1 $(BIN)/python tools/run_notebooks.py $(ARGS) $(NOTEBOOKS)
 	$(BIN)/nbdev_clean
-	$(BIN)/python tools/clear_widgets.py $(NOTEBOOKS)
-	$(BIN)/python tools/fold_hidden.py $(NOTEBOOKS)

@@ -14,11 +14,13 @@ from contextlib import redirect_stderr
 
 import tyro
 
-# %% ../../nbs/appendix_system/05_arguments.ipynb #ba2b8a90
+# %% ../../nbs/appendix_system/05_arguments.ipynb #c679b7d0
 def one_sentence(box:str)->str: # what tyro printed
     "Return tyro's message without its frame, and the first flag that it suggests."
     lines = [line.strip(' │') for line in box.splitlines() if not re.match(r'[╭╰]', line)]
-    message, *rest = re.split(r' ?─{5,} ?', ' '.join(lines).replace('invalid choice', 'Invalid choice', 1))
+    parts = re.split(r' *[─-]{5,} *', ' '.join(lines).replace('invalid choice', 'Invalid choice', 1))
+    if '╭' not in box: parts = parts[1:] # a terminal without box characters: the title comes first
+    message, *rest = parts
     nearest = next((re.search(r'--[\w-]+', part) for part in rest if part.startswith('Perhaps you meant')), None)
     message = re.sub(r'^Error parsing [a-z][\w.]*: ', '', message.strip()).rstrip('.') # of a check in a dataclass
     return message + (f'; did you mean {nearest[0]}?' if nearest else '')
