@@ -17,7 +17,8 @@ def execute(path:Path, everything:bool=False)->None: # everything: also cells wi
     notebook = nbformat.read(path, 4)
     kept = [] if everything else [c for c in notebook.cells if c.cell_type == 'code' and LONG.search(c.source)]
     for cell in kept: cell.cell_type = 'raw'
-    NotebookClient(notebook, timeout=900, store_widget_state=False, resources=dict(metadata=dict(path=str(path.parent)))).execute()
+    place = dict(metadata=dict(path=str(path.parent)))
+    NotebookClient(notebook, timeout=900, store_widget_state=False, resources=place).execute()
     for cell in kept: cell.cell_type = 'code'
     nbformat.write(notebook, path)
     clear(path)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['stand_in_run', 'solve_on', 'sampled_frames', 'watch', 'one_pass_seconds', 'measure_stream', 'write_long_clip',
            'measure_length', 'measure_batches', 'difference_band', 'predict_known', 'promise', 'measure_calibration',
-           'main', 'measure_savings']
+           'measure_savings', 'main']
 
 # %% ../../nbs/8_bench/05_exits.ipynb #b2145508
 import json
@@ -209,7 +209,22 @@ def measure_calibration(folder:Path, shares:tuple[float,...]=(.2, .3, .45, .6, .
                 new_gflops_band=new_curve.cost_band[k].tolist()))
     return rows
 
-# %% ../../nbs/8_bench/05_exits.ipynb #5e195c17
+# %% ../../nbs/8_bench/05_exits.ipynb #6c5e997d
+def measure_savings(folder:Path, run:Path, real:list[Path], small:list[Path], streamed:int)->dict:
+    "Measure the first two kinds: frame by frame and in batches, at full size and at needle's."
+    full = stand_in_run(folder/'full', real + small, replace(preset('mn2rn-p128').model, num_classes=10))
+    budgets = solve_on(full, real + small)
+    stream = measure_stream(full, budgets, real[::max(1, len(real)//streamed)][:streamed])
+    length = measure_length(full, folder)
+    batches = {'full size, needle and clips': measure_batches(full, budgets[1:2], small + real),
+               'full size, clips': measure_batches(full, budgets[1:2], real)}
+    demo = folder/'demo'
+    demo.mkdir()
+    for name in ('config.yaml', 'model.safetensors'): (demo/name).write_bytes((run/name).read_bytes())
+    batches["needle's size, needle"] = measure_batches(demo, solve_on(demo, small, (.5,)), small)
+    return dict(stream=stream, length=length, batches=batches)
+
+# %% ../../nbs/8_bench/05_exits.ipynb #5e4a6c05
 def main(run:Annotated[Path, tyro.conf.Positional], clips:Path, needles:int=256, streamed:int=20):
     """Measure what early exit saves, and whether plans keep their promises.
 
@@ -229,20 +244,6 @@ def main(run:Annotated[Path, tyro.conf.Positional], clips:Path, needles:int=256,
     results['promises'] = measure_calibration(run)
     (run/'bench_exit.json').write_text(json.dumps(results, indent=1), encoding='utf-8')
     print(tables(results))
-
-def measure_savings(folder:Path, run:Path, real:list[Path], small:list[Path], streamed:int)->dict:
-    "Measure the first two kinds: frame by frame and in batches, at full size and at needle's."
-    full = stand_in_run(folder/'full', real + small, replace(preset('mn2rn-p128').model, num_classes=10))
-    budgets = solve_on(full, real + small)
-    stream = measure_stream(full, budgets, real[::max(1, len(real)//streamed)][:streamed])
-    length = measure_length(full, folder)
-    batches = {'full size, needle and clips': measure_batches(full, budgets[1:2], small + real),
-               'full size, clips': measure_batches(full, budgets[1:2], real)}
-    demo = folder/'demo'
-    demo.mkdir()
-    for name in ('config.yaml', 'model.safetensors'): (demo/name).write_bytes((run/name).read_bytes())
-    batches["needle's size, needle"] = measure_batches(demo, solve_on(demo, small, (.5,)), small)
-    return dict(stream=stream, length=length, batches=batches)
 
 # %% ../../nbs/8_bench/05_exits.ipynb #d88fc853
 if __name__ == '__main__' and '__file__' in globals():
