@@ -23,7 +23,7 @@ from .measures import MEASURES
 from .suite import EXPERIMENTS, SCALES, Planned, Scale, needed
 from .workbench import Machine, Workbench
 from ..run.config import Config, load_config
-from ..system.arguments import read_arguments
+from ..system.arguments import read_options
 from ..system.ending import end_failed
 from ..system.files import keep_lines, read_lines, write_line
 from ..system.processes import end_children, prepare_cpu
@@ -187,7 +187,7 @@ def main(args:list[str]|None=None)->None:
         follow_launcher()
         try:
             with stop.interruptible():
-                options = read_arguments(Options, args, 'python -m adafocus.experiments')()
+                options = read_options(Options, args, 'python -m adafocus.experiments')
                 accelerator = Accelerator(mixed_precision=options.machine.mixed_precision)
                 _run(options, accelerator, stop)
                 accelerator.end_training()

@@ -1,11 +1,12 @@
 "Command lines: one sentence and status 2 for what is wrong, help for who asks."
 import contextlib
 import io
+from dataclasses import dataclass, field
 
 import pytest
 
 from adafocus.run.command_line import parse_config
-from adafocus.system.arguments import read_arguments
+from adafocus.system.arguments import read_arguments, read_options
 from adafocus.system.ending import command, end_failed, exit_status
 
 
@@ -44,6 +45,22 @@ def test_a_command_of_ones_own():
     def crop(patch_size:int=96): return patch_size
     assert read_arguments(crop, ['--patch-size', '3'])() == 3
     with pytest.raises(ValueError, match='many'): read_arguments(crop, ['--patch-size', 'many'])
+
+
+@dataclass
+class Machine: threads: int = 2
+
+
+@dataclass
+class Options:
+    seeds: int = 3
+    machine: Machine = field(default_factory=Machine)
+
+
+def test_a_dataclass_within_a_dataclass_keeps_its_defaults():
+    assert read_options(Options, []) == Options()
+    assert read_options(Options, ['--machine.threads', '1']) == Options(machine=Machine(1))
+    with pytest.raises(ValueError, match='many'): read_options(Options, ['--seeds', 'many'])
 
 
 class Expected(Exception): status = 3
