@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
@@ -92,16 +93,24 @@ class Trained:
 
 @pytest.fixture(scope='session')
 def trained(tmp_path_factory):
-    "A run on small needle videos, learned in half a minute, with thresholds for three budgets."
-    here, step = tmp_path_factory.mktemp('trained'), .005327        # GFLOPs that a step of the network below costs
+    "A run on small needle videos, learned in half a minute, with thresholds for three budgets; one for all workers of xdist."
+    step = .005327                                                  # GFLOPs that a step of the network below costs
     budgets = 1.5*step, 2.5*step, 4*step
-    data = needle.write_dataset(here/'needle', needle.NeedleConfig(videos=1000, val_share=.2, size=64, distractors=0), workers=2, progress=False)
-    done = run('accelerate', 'launch', *ONE_PROCESS, '-m', 'adafocus.train', '--data', data, '--out', here/'run', '--epochs', 8, '--batch-size', 16, '--workers', 2,
+    own = tmp_path_factory.getbasetemp()
+    here = (own.parent if 'PYTEST_XDIST_WORKER' in os.environ else own)/'trained'
+    with FileLock(f'{here}.lock'):
+        if not (here/'printed.txt').exists(): _train(here, budgets)
+    return Trained(here/'run', here/'needle', budgets, (here/'printed.txt').read_text())
+
+
+def _train(here, budgets):
+    data = needle.write_dataset(here/'needle', needle.NeedleConfig(videos=1000, val_share=.2, size=64, distractors=0), workers=1, progress=False)
+    done = run('python', '-m', 'adafocus.train', '--data', data, '--out', here/'run', '--epochs', 8, '--batch-size', 16, '--workers', 1,
                '--frame-size', 64, '--resize', 64, '--patch-size', 32, **CPU)
     assert done.returncode == 0, done.stderr
     done = run('python', '-m', 'adafocus.evaluate', here/'run', '--budgets', *budgets, '--timed-videos', 8)
     assert done.returncode == 0, done.stderr
-    return Trained(here/'run', data, budgets, done.stdout)
+    (here/'printed.txt').write_text(done.stdout)
 
 
 class Forking:
@@ -153,3 +162,12 @@ def forking(tmp_path_factory):
     server.process.stdin.close()
     server.process.kill()
     server.process.wait()
+
+
+@pytest.fixture(scope='session')
+def typed(forking):
+    "A function like `run` for `python -m MODULE ...`, without importing anything; what is said on either output stands in both."
+    def call(module, *args):
+        status, said = forking('run_main', module=module, args=[str(a) for a in args])
+        return subprocess.CompletedProcess((module, *args), status, said, said)
+    return call

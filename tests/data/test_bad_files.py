@@ -166,6 +166,7 @@ def test_a_hang_and_an_abort_among_fifty(fifty):
     assert not children(env)
 
 
+@pytest.mark.slow
 def test_training_goes_on_after_a_hang_and_an_abort(fifty, tmp_path):
     data, env = fifty
     done = run('python', '-m', 'adafocus.train', '--data', data, '--out', tmp_path/'run', '--epochs', 2, *SMALL, '--decode-timeout', 3, '--cache-mb', 0, timeout=240, **env)
@@ -181,6 +182,7 @@ def test_training_goes_on_after_a_hang_and_an_abort(fifty, tmp_path):
     assert 'hang7.mp4: nothing was decoded for 3 seconds' in named.stderr and 'abort12.mp4: the decoder died of it (SIGABRT' in named.stderr and '2 of 50 videos' in named.stderr
 
 
+@pytest.mark.slow
 def test_a_control_without_the_guard_the_abort_ends_the_run(fifty, tmp_path):
     data, env = fifty
     for path in data.rglob('hang*'): path.unlink()
@@ -263,6 +265,7 @@ def growth(read, repeats=2000, warm=500):
     return (_memory() - at)/(repeats - warm), len(os.listdir('/proc/self/fd')) - files
 
 
+@pytest.mark.slow
 def test_memory_stays_flat_over_two_thousand_clips(made):
     "This process, and the one that decodes for it."
     dataset = VideoDataset([Video(made/'tiny.mp4', (0,))], SampleConfig(num_frames=4, frame_size=32, resize=48), True)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from accelerate import Accelerator
-from conftest import SMALL, command, run
+from conftest import SMALL, command
 from hypothesis import HealthCheck, given, settings, strategies as st
 from layouts import CLASSES, FORMATS, SEVERAL, activitynet, folder, frames, text
 
@@ -50,14 +50,14 @@ def test_every_registered_format_is_covered_here():
     assert {'activitynet', 'fcvid', 'minikinetics', 'kinetics', 'somethingv1', 'somethingv2', 'jester', 'list', 'folder', 'table', 'needle'} == set(DATASETS)
 
 
-def test_missing_files_are_counted_before_training_starts(tmp_path):
+def test_missing_files_are_counted_before_training_starts(tmp_path, typed):
     spec = activitynet(tmp_path/'data')
     gone = sorted((tmp_path/'data').rglob('v_*'))[:2]
     for path in gone: path.unlink()
     arguments = '--data', spec, '--frame-size', 48, '--resize', 48, '--patch-size', 24, '--num-frames', 4, *SMALL, '--epochs', 1
     status, _, errors = command(train_job.main, *arguments, '--out', tmp_path/'strict')
     assert status == 2 and '2 of 18 videos are missing' in errors and not (tmp_path/'strict').exists() and 'Traceback' not in errors
-    done = run('python', '-m', 'adafocus.train', *arguments, '--out', tmp_path/'run', '--max-bad-share', '0.2')
+    done = typed('adafocus.train', *arguments, '--out', tmp_path/'run', '--max-bad-share', '0.2')
     assert done.returncode == 0, done.stderr
     assert '2 of 18 videos are not there and are left out' in done.stderr and all(path.stem in done.stderr for path in gone)
     assert all(path.stem in (tmp_path/'run'/'left_out.txt').read_text() for path in gone)

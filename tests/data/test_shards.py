@@ -3,7 +3,7 @@ import json
 import shutil
 
 import pytest
-from conftest import CPU, SMALL, TWO_PROCESSES, run
+from conftest import SMALL
 from safetensors.torch import load_file
 
 from adafocus.data.shards.__main__ import main
@@ -31,16 +31,17 @@ def test_what_cannot_be_written_is_one_sentence(tiny, tmp_path, capsys):
 
 @pytest.mark.parametrize('data, says', [('pipe:cat {shards}/train-000000.tar', 'is not read'), ('file:{shards}/train-000000.tar', 'is not read'), ('{tiny}/train-000000.tar', 'says what is in the shards'),
                                         ('{shards}/train-000009.tar', 'is not in'), ('{shards}/train-00000{{0..1}}.tar', 'which need 4')])
-def test_what_cannot_be_trained_on_is_one_sentence(eight, tiny, tmp_path, data, says):
-    done = run('python', '-m', 'adafocus.train', '--data', 'wds:' + data.format(shards=eight, tiny=tiny), '--out', tmp_path/'run', *SMALL, '--workers', 4)
+def test_what_cannot_be_trained_on_is_one_sentence(eight, tiny, tmp_path, data, says, typed):
+    done = typed('adafocus.train', '--data', 'wds:' + data.format(shards=eight, tiny=tiny), '--out', tmp_path/'run', *SMALL, '--workers', 4)
     assert done.returncode == 2 and says in done.stderr and 'Traceback' not in done.stderr, done.stderr
 
 
-def test_training_on_shards(forking, eight, tmp_path):
+@pytest.mark.slow
+def test_training_on_shards(forking, eight, tmp_path, typed):
     "Two processes; told to stop in the middle of an epoch it goes on to the same end."
     data, flags = f'wds:{eight}/train-{{000000..000007}}.tar', (*SMALL, '--epochs', 2, '--save-steps', 1, '--log-steps', 1, '--save-minutes', 0, '--num-frames', 4)
-    done = run('python', '-m', *TWO_PROCESSES, 'adafocus.train', '--data', data, '--out', tmp_path/'whole', *flags, **CPU)
-    assert done.returncode == 0, done.stderr
+    statuses, said = forking.ranks(2, 'whole', '--data', data, '--out', tmp_path/'whole', *flags)
+    assert statuses == [0, 0], said
     lines = [json.loads(line) for line in (tmp_path/'whole'/'metrics.jsonl').open()]
     assert [m['videos'] for m in lines] == [20, 20] and [m['left_out'] for m in lines] == [0, 0]
     # the same run, without what came after the middle of the second epoch
@@ -48,7 +49,7 @@ def test_training_on_shards(forking, eight, tmp_path):
     newest = checkpoints(tmp_path/'cut')[-2]
     assert not newest.name.endswith('step-000000'), 'the checkpoint before the last lies within an epoch'
     shutil.rmtree(checkpoints(tmp_path/'cut')[-1])
-    one = run('python', '-m', 'adafocus.train', '--resume', tmp_path/'cut', **CPU)
+    one = typed('adafocus.train', '--resume', tmp_path/'cut')
     assert one.returncode == 2 and 'shards were dealt to 2 processes with --workers 1' in one.stderr
     statuses, said = forking.ranks(2, 'signal_at', 10**6, '--resume', tmp_path/'cut')
     assert statuses == [0, 0], said

@@ -79,6 +79,7 @@ def test_adaptive_exit_lies_above_random_exit_and_fixed_length(trained):
     assert (trained.run/'plots'/'budgets.png').stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_two_processes_solve_and_score_as_one(trained, tmp_path):
     copy = tmp_path/'run'
     copy.mkdir()

@@ -166,6 +166,7 @@ def test_a_model_is_given_away_and_taken(loud, tmp_path):
     assert (given/'exit.json').exists()
 
 
+@pytest.mark.slow
 def test_what_a_plan_promises_a_trained_run_keeps(trained):
     "On the videos it was solved on exactly; on others within what chance allows."
     opened = open_run(trained.run, Accelerator(cpu=True))

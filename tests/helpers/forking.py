@@ -4,6 +4,8 @@ An order is {"do": the name of a function below, "args": {...}, "env": {}, "log"
 would have said in the environment; the answer is {"pid": ...},
 and when the process has ended {"pid": ..., "status": ...}, negative for a signal.
 """
+import importlib
+import inspect
 import json
 import multiprocessing
 import os
@@ -16,8 +18,10 @@ from pathlib import Path
 
 import torch
 
-from adafocus import train
+from adafocus import evaluate, export, predict, train  # noqa: F401 - children of this process have them
 from adafocus.run.feed import RunLoader
+from adafocus.system.arguments import read_arguments
+from adafocus.system.ending import command
 from adafocus.system.processes import end_children
 from adafocus.trainer import checkpoints, loop
 from adafocus.trainer.signals import StopSignals
@@ -116,6 +120,14 @@ def train_run(args, samples=None, kill_at=None, kill_in_save=None, phase=None, n
     if whole: return train.main(args)
     train.finish = lambda *a: None
     train.main(args)
+
+
+def run_main(module, args):
+    "Call a command's main, as its command line does."
+    loop.prepare_cpu = lambda: None
+    main = importlib.import_module(module).main
+    if list(inspect.signature(main).parameters) == ['args']: return main(args)
+    with command(module): read_arguments(main, args, prog=f'python -m {module}')()
 
 
 def save_over_and_over(run, kill_at, keep, slow=0.):

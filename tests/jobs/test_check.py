@@ -96,6 +96,7 @@ def test_folder_table_and_manifest_give_equal_records(tmp_path):
     _equal_records(folder(tmp_path/'data'), tmp_path)
 
 
+@pytest.mark.slow
 def test_real_clips_as_folder_table_and_manifest(beside, tmp_path):
     shutil.copytree(beside('clips'), tmp_path/'clips')
     (tmp_path/'clips'/'README.md').unlink()

@@ -3,7 +3,6 @@ import json
 
 import numpy as np
 import pytest
-from conftest import run
 
 from adafocus.data.video.readers import open_video
 from adafocus.early_exit.predictor import Predictor
@@ -22,10 +21,10 @@ def drive(glance, focus, said, plan, frames):
     return t + 1, said['classes'][int(logits.argmax())]
 
 
-def test_the_graphs_stop_after_the_same_frames(trained, tmp_path):
+def test_the_graphs_stop_after_the_same_frames(trained, tmp_path, typed):
     "The graphs, driven by what export.json says alone, leave the same videos after the same frames."
     onnxruntime = pytest.importorskip('onnxruntime')
-    done = run('python', '-m', 'adafocus.export', trained.run, '--out', tmp_path/'onnx')
+    done = typed('adafocus.export', trained.run, '--out', tmp_path/'onnx')
     assert done.returncode == 0, done.stderr
     said = json.loads((tmp_path/'onnx'/'export.json').read_text())
     glance, focus = (onnxruntime.InferenceSession(str(tmp_path/'onnx'/f'{name}.onnx')) for name in ('glance', 'focus'))
@@ -38,6 +37,6 @@ def test_the_graphs_stop_after_the_same_frames(trained, tmp_path):
         assert drive(glance, focus, said, plan, frames) == (p.frames, p.label)
 
 
-def test_what_cannot_be_exported_is_one_sentence(tmp_path):
-    done = run('python', '-m', 'adafocus.export', tmp_path)
+def test_what_cannot_be_exported_is_one_sentence(tmp_path, typed):
+    done = typed('adafocus.export', tmp_path)
     assert done.returncode == 2 and 'holds no config.yaml' in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr

@@ -34,6 +34,7 @@ def slurm(tmp_path):
     return dict(os.environ, PATH=f'{tmp_path}:{os.path.dirname(sys.executable)}:{os.environ["PATH"]}', SLURM_JOB_NODELIST='n[1-4]', SLURM_JOB_ID='4711', ACCELERATE_USE_CPU='true', TQDM_DISABLE='1', PYTHONPATH=str(ROOT))
 
 
+@pytest.mark.slow
 def test_a_job_whose_time_is_over_is_put_back_and_goes_on(tiny, tmp_path, slurm):
     out = tmp_path/'run'
     command = ['bash', LAUNCH/'slurm.sh', *map(str, ('--data', tiny, '--out', out, *SMALL, '--epochs', 40, '--log-with', 'none', '--log-steps', 1))]
@@ -52,6 +53,7 @@ def test_a_job_whose_time_is_over_is_put_back_and_goes_on(tiny, tmp_path, slurm)
     assert (tmp_path/'requeued').read_text() == 'requeue 4711\n'
 
 
+@pytest.mark.slow
 def test_torchrun_script_and_accelerate_take_what_is_there(tiny, tmp_path, slurm):
     done = subprocess.run(['sh', LAUNCH/'torchrun.sh', '--data', str(tiny), '--batch-size', '10', '--dry-run'], env=dict(slurm, GPUS='2'), cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and '2 processes' in done.stdout and 'precision bf16' in done.stdout, done.stderr

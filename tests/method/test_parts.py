@@ -10,7 +10,7 @@ from adafocus.method.policy import POLICIES, VideoGridPolicy, build_policy, regi
 
 def test_policies_are_registered_by_name():
     assert set(POLICIES) >= {'gru', 'mlp', 'central', 'grid', 'video_grid'}
-    with pytest.raises(ValueError, match="policy is 'lstm'; it may be central, gru"): build_policy('lstm', 8, 7)
+    with pytest.raises(ValueError, match="policy is 'lstm'; it may be central, grid, gru"): build_policy('lstm', 8, 7)
     @register_policy('mine')
     class Mine(torch.nn.Module):
         def __init__(self, in_channels, map_size, **kwargs): super().__init__()

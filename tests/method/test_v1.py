@@ -57,6 +57,7 @@ def test_rewards_of_other_videos_do_not(recogniser):
     assert after < .5, after
 
 
+@pytest.mark.slow
 def test_a_dearer_look_is_taken_less_often(recogniser):
     trained, frames = taught('policy', recogniser, 150).state_dict(), videos(200, torch.Generator().manual_seed(1))[0]
     looks = []

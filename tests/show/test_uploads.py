@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adafocus.data.video.files import write_video
+from adafocus.data.video.writing import write_video
 from adafocus.show.page.uploads import UploadRejected, Uploads, upload_folder
 
 NAMES = ['../../etc/x', 'a\0b', 'x'*300, 'a\\b', '-rf.mp4', '~', '<img onerror=1>', 'a\nb', '\u202egpj', '', '.', '..', '/etc/passwd', 'C:\\x', 'a/b', 'con', '%2e%2e%2f']

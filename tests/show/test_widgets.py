@@ -10,7 +10,7 @@ import pytest
 import traitlets
 from shown_run import shown_run
 
-from adafocus.data.video.files import write_video
+from adafocus.data.video.writing import write_video
 from adafocus.early_exit.predictor import Predictor
 from adafocus.run.config import save_config
 from adafocus.show.widgets import BudgetCurve, CropPlayground, PatchExplorer, TrainingMonitor

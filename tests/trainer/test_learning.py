@@ -83,9 +83,11 @@ def sees_motion(temporal_shift, steps=120):
     with torch.no_grad(): return (model.eval()(x).logits[:, 0].argmax(-1) == y).float().mean().item()
 
 
+@pytest.mark.slow
 def test_a_temporal_shift_sees_motion(): assert sees_motion(True) > .9
 
 
+@pytest.mark.slow
 def test_without_it_nobody_can(): assert sees_motion(False) < .65
 
 

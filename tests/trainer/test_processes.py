@@ -45,6 +45,7 @@ def test_two_processes_have_the_losses_of_one(forking, two, tiny, tmp_path):
     assert not [p for p in two.rglob('*') if '.partial' in p.name]
 
 
+@pytest.mark.slow
 def test_told_to_stop_all_stop_at_the_same_step_and_go_on(forking, two, tiny, tmp_path):
     "Only one of them hears the signal. Then one process goes on from what two have saved, then two again."
     out = tmp_path/'run'
@@ -58,7 +59,7 @@ def test_told_to_stop_all_stop_at_the_same_step_and_go_on(forking, two, tiny, tm
 
 
 @pytest.mark.parametrize('again', [0, *(pytest.param(k, marks=pytest.mark.thorough) for k in range(1, 5))])
-@pytest.mark.parametrize('place', ['init', 'data', 'step', 'save', 'evaluation'])
+@pytest.mark.parametrize('place', ['step', *(pytest.param(p, marks=pytest.mark.slow) for p in ('init', 'data', 'save', 'evaluation'))])
 def test_an_error_in_one_ends_all(tiny, tmp_path, place, again):
     began = time.time()
     done = launched(2, 'fail_at', place, '--data', tiny, '--out', tmp_path/'run', *TRAIN)
@@ -69,7 +70,7 @@ def test_an_error_in_one_ends_all(tiny, tmp_path, place, again):
     assert not left
 
 
-@pytest.mark.parametrize('where', ['loss', 'gradient'])
+@pytest.mark.parametrize('where', ['gradient', pytest.param('loss', marks=pytest.mark.slow)])
 def test_what_one_sees_that_is_not_finite_stops_all_before_the_update(forking, tiny, tmp_path, where):
     statuses, log = forking.ranks(2, 'not_finite', where, '--data', tiny, '--out', tmp_path/'run', *TRAIN, '--save-steps', 1, '--save-minutes', 0)
     assert statuses == [1, 1] and 'in epoch 1, step 3' in log and 'Traceback' not in log, log
@@ -78,6 +79,7 @@ def test_what_one_sees_that_is_not_finite_stops_all_before_the_update(forking, t
     assert checkpoints(tmp_path/'run')[-1].name == 'epoch-0000-step-000002' and all(np.isfinite(x.numpy()).all() for x in weights(tmp_path/'run').values())
 
 
+@pytest.mark.slow
 def test_each_validation_video_counts_once(forking, tmp_path):
     "Numbers of videos that nothing divides, by one, two and three processes, in batches of 1, 4 and 16."
     data = needle.write_dataset(tmp_path/'data', needle.NeedleConfig(videos=100, val_share=.01, size=64, frames=4), workers=2, progress=False)

@@ -3,7 +3,7 @@ import json
 
 import pytest
 import torch
-from conftest import CPU, SMALL, run
+from conftest import SMALL
 from safetensors.torch import load_file
 
 from adafocus.method.model import AdaFocus, ModelConfig
@@ -36,6 +36,7 @@ def test_each_stage_changes_what_it_trains_and_nothing_else(staged):
         assert changed and all(any(f'{name}.'.startswith(f'{part}.') for part in STAGES[after]) for name in changed), (after, changed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('stage', ['policy', 'fine_tune'])
 def test_a_stage_that_is_killed_goes_on_as_if_nothing_had_been(forking, staged, tiny, tmp_path, stage):
     init = list(STAGES)[list(STAGES).index(stage) - 1]
@@ -50,6 +51,7 @@ def test_a_stage_that_is_killed_goes_on_as_if_nothing_had_been(forking, staged, 
     assert lines[0] == lines[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('stage', ['pretrain_local', 'policy', 'skip'])
 def test_two_processes_train_a_stage(forking, staged, tiny, tmp_path, stage):
     init = list(STAGES)[list(STAGES).index(stage) - 1]
@@ -64,7 +66,7 @@ def test_two_processes_train_a_stage(forking, staged, tiny, tmp_path, stage):
 
 @pytest.mark.parametrize('args, words', [(('--policy', 'grid'), 'no gradient to be trained end to end'), (('--stage', 'policy'), 'policy is gru; stage policy needs grid'), (('--stage', 'polcy'), 'did you mean policy?'),
                                          (('--policy', 'video_grid', '--stage', 'fine_tune'), 'both must answer')])
-def test_what_cannot_be_a_stage_is_one_sentence(tiny, tmp_path, args, words):
-    done = run('python', '-m', 'adafocus.train', '--data', tiny, '--out', tmp_path/'run', *SMALL, *args, **CPU)
+def test_what_cannot_be_a_stage_is_one_sentence(tiny, tmp_path, args, words, typed):
+    done = typed('adafocus.train', '--data', tiny, '--out', tmp_path/'run', *SMALL, *args)
     assert done.returncode == 2 and words in done.stderr and 'Traceback' not in done.stderr, done.stderr
     assert not (tmp_path/'run'/'model.safetensors').exists()
