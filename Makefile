@@ -14,7 +14,7 @@ demo: $(VENV)/.installed
 
 # Lines of at most 120 columns, unused names, order of imports; and which chapter may import which.
 lint: $(VENV)/.installed-dev
-	$(BIN)/ruff check adafocus nbs tests tools
+	$(BIN)/ruff check adafocus nbs tests tools setup.py
 	$(BIN)/lint-imports
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/format_js.py --check
 

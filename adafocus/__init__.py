@@ -8,6 +8,7 @@ __all__ = []
 
 # %% ../nbs/names.ipynb #a6d1f493
 __doc__ = "AdaFocus V2: look at every frame cheaply, and closely at one small patch of it."
+import os
 from importlib import import_module
 
 # %% ../nbs/names.ipynb #a0097a30
@@ -36,3 +37,6 @@ def __getattr__(name): # called for a name that the module does not have yet
     return getattr(import_module(f'adafocus.{_NAMES[name]}'), name)
 
 def __dir__(): return sorted([*globals(), *_NAMES])
+
+# %% ../nbs/names.ipynb #7d4710e6
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE') # read when PyTorch is loaded

@@ -16,6 +16,7 @@ import pytest
 from filelock import FileLock
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 from adafocus.data import needle  # noqa: E402
 from adafocus.system.arguments import read_arguments  # noqa: E402

@@ -3,6 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export MPLBACKEND=agg PYTHONUNBUFFERED=1 OMP_NUM_THREADS=1 TQDM_DISABLE=1
+export OMP_WAIT_POLICY=PASSIVE    # two processes at a time: threads that wait must not keep the other's core
 kind=${1:-quick}
 slowest=$([ "$kind" = thorough ] && echo 20 || echo 10)
 log=$(mktemp)

@@ -290,6 +290,7 @@ def test_a_control_readers_that_are_not_closed_grow(made):
     for container in kept: container.close()
 
 
+@pytest.mark.slow
 def test_an_idle_loader_does_not_grow(tmp_path):
     "A decoder that is left open goes on decoding: ours is closed before the sample is returned."
     write_video(tmp_path/'long.mp4', picture(10, 720, 1280).repeat(30, 0), 30)

@@ -73,12 +73,13 @@ FILES = dict(activitynet=['activity.json'], fcvid=['train.txt', 'test.txt', 'cla
 HEADS = dict(kinetics=b'label,youtube_id,time_start,time_end,split\n', minikinetics=b'label,youtube_id,time_start,time_end,split\n', table=b'path,label,split\n')
 
 
+@pytest.mark.parametrize('examples', [100, pytest.param(2000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize('name', FILES)
-def test_what_is_no_annotation_is_refused_in_one_line(name, tmp_path):
+def test_what_is_no_annotation_is_refused_in_one_line(name, examples, tmp_path):
     (tmp_path/'a.mp4').touch()
     (tmp_path/'v_a.mp4').touch()
 
-    @settings(max_examples=1000, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+    @settings(max_examples=examples, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
     @given(st.lists(SOUP, min_size=3, max_size=3), st.booleans())
     def soup(contents, with_head):
         for file, content in zip(FILES[name], contents): (tmp_path/file).write_bytes((HEADS.get(name, b'') if with_head else b'') + content)

@@ -88,6 +88,7 @@ def written(out, count, process, timeout=60):
     raise AssertionError(f'there were not {count} lines in {timeout} s')
 
 
+@pytest.mark.slow
 def test_two_processes_write_what_one_does(untrained, tiny, alone, tmp_path):
     out = tmp_path/'scores'
     done = run('python', *BOTH, untrained, tiny, tiny, '--out', out, '--workers', 1, **CPU)
@@ -96,6 +97,7 @@ def test_two_processes_write_what_one_does(untrained, tiny, alone, tmp_path):
     assert [len(path.read_text().splitlines()) for path in sorted(out.glob('predictions-*.jsonl'))] == [35, 35]
 
 
+@pytest.mark.slow
 def test_a_killed_launch_goes_on_with_another_number_of_processes(untrained, tiny, alone, tmp_path):
     out = tmp_path/'scores'
     process = start(*BOTH, untrained, tiny, '--out', out, '--workers', 1, '--batch-size', 1)
@@ -128,6 +130,7 @@ def test_a_torn_line_is_cut_off_and_its_video_done_again_and_other_values_are_re
     assert same(by_path(out), {path: row for path, row in alone.items() if '/val/' in path})
 
 
+@pytest.mark.slow
 def test_a_second_launch_is_refused_while_the_first_one_runs(untrained, tiny, tmp_path):
     out = tmp_path/'scores'
     reader, writer = os.pipe()                                                                    # of which nothing comes, so that it waits

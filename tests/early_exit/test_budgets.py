@@ -35,6 +35,7 @@ def test_rows_agree_with_each_other(loud, accelerator):
     assert 's a video' not in budget_table(report)
 
 
+@pytest.mark.slow
 def test_cross_validation_by_the_clock(loud, accelerator):
     _, report = evaluate_budgets(loud[0], accelerator, calibrate_on='val', timed=8)
     assert all(row['seconds'] > 0 for row in report['budgets']) and len(report['budgets']) == 6

@@ -73,6 +73,7 @@ def stopped_and_repeated(out, monkeypatch, batch, again):
     assert 0 < before < len(list((out/'seed-0').iterdir()))
 
 
+@pytest.mark.slow
 def test_stopped_it_goes_on_where_it_was(whole, tmp_path, monkeypatch):
     "A signal in the third run; then the same command again."
     stopped_and_repeated(tmp_path/'small', monkeypatch, 11, partial(experiments, tmp_path, *NAMES))

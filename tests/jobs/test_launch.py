@@ -62,6 +62,7 @@ def test_torchrun_script_and_accelerate_take_what_is_there(tiny, tmp_path, slurm
     assert done.returncode == 0 and '1 process on' in done.stdout.replace('for each of 1 process', '1 process on') and 'precision bf16' in done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_a_launcher_that_is_told_to_stop_passes_it_on(tiny, tmp_path):
     "SIGTERM to `accelerate launch` alone: what it launched saves and stops."
     out = tmp_path/'run'

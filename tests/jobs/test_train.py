@@ -49,6 +49,7 @@ def test_evaluate_prints_the_same_again(trained, typed):
     assert len(table) == 6 and all(line in again.stdout.splitlines() for line in table)
 
 
+@pytest.mark.slow
 def test_two_processes_count_every_video_once(forking, typed, tiny, tmp_path):
     "17 validation videos, 2 processes, batches of 5: nothing divides anything."
     data = tmp_path/'odd'

@@ -67,7 +67,7 @@ def test_old_half_and_wrapped_twice(state, model):
     assert torch.equal(odd.policy.head.bias, model.policy.head.bias.half().float())
 
 
-@pytest.mark.parametrize('arch, sizes', [('mn2rn', dict(num_classes=239, patch_size=96)), ('tsm', dict(num_classes=27, patch_size=176)),
+@pytest.mark.parametrize('arch, sizes', [('mn2rn', dict(num_classes=239, patch_size=96)), pytest.param('tsm', dict(num_classes=27, patch_size=176), marks=pytest.mark.slow),
                                          ('tsm', dict(num_frames=6, focus_frames=9, frame_size=112, patch_size=48))])      # the last: not of the paper
 def test_there_and_back_with_other_sizes(arch, sizes):
     torch.manual_seed(7)

@@ -51,6 +51,7 @@ def test_reward_teaches_the_policy_to_look(recogniser):
     assert all(torch.equal(same[name], x) for name, x in recogniser.items() if not name.startswith('policy.')), 'the stage has changed what it does not train'
 
 
+@pytest.mark.slow
 def test_rewards_of_other_videos_do_not(recogniser):
     "The control: the same numbers, for the choices of another video."
     after = patch_hits(taught('policy', recogniser, 150, fair=False))

@@ -133,6 +133,7 @@ def test_a_page_may_not_run_code(page, tmp_path):
     assert 'execute_reply' not in kinds and not mark.exists()
 
 
+@pytest.mark.slow
 def test_closed_or_forgotten_pages_leave_no_kernels_and_the_end_leaves_nothing(tmp_path):
     p = Page(tmp_path, IDLE_SECONDS=2, MOST_PAGES=30)
     try:

@@ -40,10 +40,12 @@ def prettier():
     if reason := format_js.why_absent(): pytest.skip(reason)
 
 
+@pytest.mark.slow
 def test_the_scripts_are_formatted(prettier):
     assert format_js.format_scripts(sorted((ROOT/'nbs').rglob('*.ipynb')), write=False) == {}
 
 
+@pytest.mark.slow
 def test_control_an_unformatted_script_is_found_and_rewritten(prettier, tmp_path, capsys):
     path = notebook(tmp_path/'a.ipynb', 'function f( x ){return x}\n')
     assert format_js.main(True, [path]) == 1 and 'SCRIPT differ' in capsys.readouterr().out

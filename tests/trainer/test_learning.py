@@ -48,6 +48,7 @@ def test_the_policy_learns_to_look():
     assert before < .5 and after > .85 and accuracy > .9, (before, after, accuracy)
 
 
+@pytest.mark.slow
 def test_without_the_crops_gradient_it_does_not():
     "The control: the same training with a policy that cannot learn."
     (before, _), (after, _) = train(frozen_policy=True)

@@ -26,6 +26,7 @@ def staged(forking, tiny, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_each_stage_changes_what_it_trains_and_nothing_else(staged):
     names = list(STAGES)
     for before, after in zip(names, names[1:]):
