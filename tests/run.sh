@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export MPLBACKEND=agg PYTHONUNBUFFERED=1 OMP_NUM_THREADS=1 TQDM_DISABLE=1
-export OMP_WAIT_POLICY=PASSIVE    # two processes at a time: threads that wait must not keep the other's core
+export OMP_WAIT_POLICY=PASSIVE    # three processes on two cores: those that wait must not keep the others waiting
 kind=${1:-quick}
 slowest=$([ "$kind" = thorough ] && echo 20 || echo 10)
 log=$(mktemp)
@@ -23,7 +23,7 @@ begin=$SECONDS
 flags=$([ "$kind" = thorough ] && echo '--flags slow' || true)
 status=0
 # shellcheck disable=SC2086
-nbdev_test --n_workers 2 --timing $flags >"$log" 2>&1 || status=$?
+nbdev_test --n_workers 3 --timing $flags >"$log" 2>&1 || status=$?
 if [ $status -ne 0 ]; then cat "$log"; exit $status; fi
 echo "notebooks: $((SECONDS - begin)) s; the slowest:"
 grep -E '\.ipynb: [0-9]+ secs' "$log" | sort -t: -k2 -rn | head -"$slowest"
@@ -31,5 +31,5 @@ grep -E '\.ipynb: [0-9]+ secs' "$log" | sort -t: -k2 -rn | head -"$slowest"
 echo "== tests, $kind"
 begin=$SECONDS
 marks=$([ "$kind" = thorough ] && echo '' || echo 'not slow and not thorough')
-python -m pytest -q -n 2 --dist loadfile -m "$marks" --durations "$slowest" --ignore tests/browser tests
+python -m pytest -q -n 3 --dist loadfile -m "$marks" --durations "$slowest" --ignore tests/browser tests
 echo "tests: $((SECONDS - begin)) s"
