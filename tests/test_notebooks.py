@@ -1,4 +1,5 @@
 "How the notebooks are kept."
+import ast
 import json
 import re
 
@@ -31,6 +32,31 @@ def test_widgets_are_taken_out(tmp_path):
     (tmp_path/'a.ipynb').write_text(json.dumps(dict(cells=[dict(cell_type='code', outputs=outputs), dict(cell_type='markdown')], metadata=dict(widgets={}, kernelspec={}))))
     assert clear(tmp_path/'a.ipynb') and not clear(tmp_path/'a.ipynb')
     assert json.loads((tmp_path/'a.ipynb').read_text()) == dict(cells=[dict(cell_type='code', outputs=outputs[1:]), dict(cell_type='markdown')], metadata=dict(kernelspec={}))
+
+
+def shows(source):
+    "Does a cell print, or end in a value? A call that ends a cell may return None, and is not counted."
+    if re.search(r'^#\|\s*(export|exporti|hide|default_exp)', source, re.M) or source.rstrip().endswith(';'): return False
+    try: lines = ast.parse(re.sub(r'^([!%].*)$', 'pass', source, flags=re.M)).body
+    except SyntaxError: return False
+    calls = [x.value for x in lines if isinstance(x, ast.Expr) and isinstance(x.value, ast.Call)]
+    if any(getattr(call.func, 'id', '') == 'print' for call in calls): return True
+    return bool(lines) and isinstance(lines[-1], ast.Expr) and isinstance(lines[-1].value, (ast.Tuple, ast.List, ast.Dict, ast.DictComp, ast.ListComp, ast.Compare, ast.Attribute))
+
+
+def unsaved(path): return [c['id'] for c in cells(path, 'code') if not c['outputs'] and shows(''.join(c['source']))]
+
+
+@pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda p: p.stem)
+def test_what_a_cell_shows_is_saved(path): assert not unsaved(path), 'make notebooks NOTEBOOKS=... runs them and saves what they show'
+
+
+def test_control_a_cell_without_its_output(tmp_path):
+    source = {'a': 'x = 1\nx, 2', 'b': '#| export\nx, 2', 'c': 'print(x)', 'd': 'close()', 'e': 'x, 2;'}
+    for outputs, expected in (([], ['a', 'c']), (['1'], [])):
+        notebook = dict(cells=[dict(cell_type='code', id=name, source=[text], outputs=outputs) for name, text in source.items()])
+        (tmp_path/'a.ipynb').write_text(json.dumps(notebook))
+        assert unsaved(tmp_path/'a.ipynb') == expected
 
 
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda p: p.stem)
