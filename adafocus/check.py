@@ -169,9 +169,9 @@ def check_data(spec:str,                 # what `--data` takes, or any folder wi
         bar = tqdm(total=len(rows) + len(todo), initial=len(rows), desc=f'{mode} {spec}', unit='file',
                    disable=not progress)
         with bar, closing(_check_in_threads(todo, workers, timeout, memory_mb, mode, decoder)) as checked:
-            for video, split, found in checked:
+            for video, split, report in checked:
                 names = [data.classes[k] for k in video.labels if data.classes[k]]
-                rows.append(_manifest_row(video, split, names, out.parent, found))
+                rows.append(_manifest_row(video, split, names, out.parent, report))
                 print(json.dumps(rows[-1]), file=file, flush=True)
                 bar.update()
                 bar.set_postfix(bad=sum(row['error'] is not None for row in rows), refresh=False)

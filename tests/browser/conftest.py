@@ -22,9 +22,9 @@ BIN = Path(sys.executable).parent
 
 def find_chromium():
     names = 'chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'
-    found = os.environ.get('CHROMIUM') or next(filter(None, map(shutil.which, names)), None)
-    if not found: pytest.exit(f'no browser was found: none of {", ".join(names)} is installed; apt-get install chromium gets one, or $CHROMIUM names one', returncode=2)
-    return found
+    path = os.environ.get('CHROMIUM') or next(filter(None, map(shutil.which, names)), None)
+    if not path: pytest.exit(f'no browser was found: none of {", ".join(names)} is installed; apt-get install chromium gets one, or $CHROMIUM names one', returncode=2)
+    return path
 
 
 @pytest.fixture(scope='session')
@@ -121,11 +121,11 @@ class Notebook:
 
     def view(self, kind, number=0):
         "A widget, drawn."
-        found = self.page.locator(f'.adafocus[data-kind={kind}]').nth(number)
-        found.wait_for(state='attached', timeout=240_000)
-        found.scroll_into_view_if_needed()
-        if kind == 'explorer': self.page.wait_for_function('e => e.dataset.ready', arg=found.element_handle())
-        return found
+        view = self.page.locator(f'.adafocus[data-kind={kind}]').nth(number)
+        view.wait_for(state='attached', timeout=240_000)
+        view.scroll_into_view_if_needed()
+        if kind == 'explorer': self.page.wait_for_function('e => e.dataset.ready', arg=view.element_handle())
+        return view
 
     def shot(self, name, of=None):
         SHOTS.mkdir(parents=True, exist_ok=True)
@@ -143,5 +143,5 @@ def until(page, view, condition, timeout=60_000): # a condition in JavaScript on
 
 def axe(page, context='.adafocus'):
     from axe_playwright_python.sync_playwright import Axe
-    found = Axe().run(page, context=context).response
-    return [(v['id'], v['impact'], [n['html'][:200] for n in v['nodes']][:3]) for v in found['violations']]
+    answer = Axe().run(page, context=context).response
+    return [(v['id'], v['impact'], [n['html'][:200] for n in v['nodes']][:3]) for v in answer['violations']]

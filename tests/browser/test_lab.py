@@ -131,15 +131,15 @@ def test_keys_play_and_steps_do_not_need_python(explore):
     page, view = explore.page, explore.view('explorer')
     slide(page, view, 'frame', 0)
     view.evaluate(KEYS)
-    found = steps(page, 70)
-    assert len(found) == 70                                                                 # every key moved it, JupyterLab took none
-    print(f'\nstep in JupyterLab: median {statistics.median(found):.1f} ms, 95 % {np.quantile(found, .95):.1f} ms of {len(found)}')
+    times = steps(page, 70)
+    assert len(times) == 70                                                                 # every key moved it, JupyterLab took none
+    print(f'\nstep in JupyterLab: median {statistics.median(times):.1f} ms, 95 % {np.quantile(times, .95):.1f} ms of {len(times)}')
     explore.kernel('import time; time.sleep(30)', wait=False)
     page.wait_for_timeout(500)
     page.evaluate('window.times = []')
-    found = steps(page, 40)
-    assert not page.evaluate('window.done') and len(found) == 40                            # it still sleeps; its status tells of comm messages too, which may have a thread of their own
-    print(f'step while the kernel is busy: median {statistics.median(found):.1f} ms')
+    times = steps(page, 40)
+    assert not page.evaluate('window.done') and len(times) == 40                            # it still sleeps; its status tells of comm messages too, which may have a thread of their own
+    print(f'step while the kernel is busy: median {statistics.median(times):.1f} ms')
     page.evaluate('window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.interrupt()')
     slide(page, view, 'frame', 0)
     page.wait_for_timeout(100)
@@ -189,9 +189,9 @@ def test_long_use_leaves_no_blank_and_no_growth(explore):
     go = '''async ([root, count, ms]) => { const s = root.querySelector('input[aria-label=frame]'), canvas = root.querySelector('canvas'), ctx = canvas.getContext('2d'); let blank = 0, shown = 0, seen = 0, last = null, run = true;
       const watch = () => { if (ctx.getImageData(canvas.width/2, canvas.height/2, 1, 1).data[3] === 0) blank++; if (root.dataset.index !== last) { last = root.dataset.index; shown++; } seen++; if (run) requestAnimationFrame(watch); }; requestAnimationFrame(watch);
       for (let k = 0; k < count; k++) { s.value = k % 8; s.dispatchEvent(new Event('input')); await new Promise(r => setTimeout(r, ms)); } run = false; return {blank, shown, seen}; }'''
-    found = page.evaluate(go, [view.element_handle(), 100, 40])
-    print(f'\n100 steps at 25 a second: {found}')
-    assert found['blank'] == 0 and found['shown'] >= 90 and found['seen'] > 50
+    counts = page.evaluate(go, [view.element_handle(), 100, 40])
+    print(f'\n100 steps at 25 a second: {counts}')
+    assert counts['blank'] == 0 and counts['shown'] >= 90 and counts['seen'] > 50
     memory = 'async () => { for (let k = 0; k < 3; k++) { window.gc(); await new Promise(r => setTimeout(r, 200)); } return performance.memory.usedJSHeapSize/1024; }'
     page.evaluate(go, [view.element_handle(), 50, 15])
     page.wait_for_timeout(600)
@@ -213,8 +213,8 @@ def test_nothing_for_axe_to_complain_of(explore, theme):
         explore.page.wait_for_timeout(400)
         ink, paper = view.evaluate('e => [getComputedStyle(e).color, getComputedStyle(e).backgroundColor]')
         assert ('255' in ink) == (theme == 'dark'), (ink, paper)
-        found = axe(explore.page, f'.adafocus[data-kind={kind}]')
-        assert not found, (kind, found)
+        complaints = axe(explore.page, f'.adafocus[data-kind={kind}]')
+        assert not complaints, (kind, complaints)
         explore.shot(f'{theme}_{kind}', view)
     explore.page.evaluate('() => window.jupyterapp.commands.execute("apputils:change-theme", {theme: "JupyterLab Light"})')
 
@@ -393,9 +393,9 @@ def test_notebook_7(browser, jupyter):
     view = n.view('explorer')
     slide(n.page, view, 'frame', 0)
     view.evaluate(KEYS)
-    found = steps(n.page, 20)
-    assert len(found) == 20
-    print(f'\nstep in Notebook 7: median {statistics.median(found):.1f} ms')
+    times = steps(n.page, 20)
+    assert len(times) == 20
+    print(f'\nstep in Notebook 7: median {statistics.median(times):.1f} ms')
     slide(n.page, n.view('curve'), 'budget', 3)
     assert data(n.view('curve'))['stop'] == '3'
     n.page.wait_for_timeout(300)

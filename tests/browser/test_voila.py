@@ -56,9 +56,9 @@ def test_no_code_is_shown_and_the_widgets_work(page, place):
     view.locator('select[aria-label=policy]').select_option('learned')
     slide(page, view, 'frame', 0)
     view.evaluate(KEYS)
-    found = steps(page, 40)
-    assert len(found) == 40
-    print(f'\nstep in Voila: median {statistics.median(found):.1f} ms')
+    times = steps(page, 40)
+    assert len(times) == 40
+    print(f'\nstep in Voila: median {statistics.median(times):.1f} ms')
     curve = page.locator('.adafocus[data-kind=curve]').first
     slide(page, curve, 'budget', 0)
     low = int(data(view)['exit'])

@@ -58,15 +58,15 @@ def test_a_control_decord_alone_notices_nothing(made):
 
 def test_a_check_counts_what_truly_decodes(made, tmp_path):
     _, rows, _ = check_data(str(made), out=tmp_path/'manifest.jsonl', progress=False)
-    found = {r['path'].rsplit('/', 1)[-1].removesuffix('.mp4'): r for r in rows}
+    checked = {r['path'].rsplit('/', 1)[-1].removesuffix('.mp4'): r for r in rows}
     for name, frames in (('one_frame', 1), ('tiny', 30), ('good', 300), ('front', 300)):
-        assert found[name]['error'] is None and found[name]['frames_good'] == found[name]['frames_declared'] == frames
-    assert found['liar']['frames_declared'] == 2**31 - 1 and found['liar']['frames_good'] == 30
-    for name in ('empty', 'text', 'truncated', 'audio_only'): assert found[name]['error'] and not found[name]['frames_good'], name
+        assert checked[name]['error'] is None and checked[name]['frames_good'] == checked[name]['frames_declared'] == frames
+    assert checked['liar']['frames_declared'] == 2**31 - 1 and checked['liar']['frames_good'] == 30
+    for name in ('empty', 'text', 'truncated', 'audio_only'): assert checked[name]['error'] and not checked[name]['frames_good'], name
     for name in ('undecodable_tail_silent', 'undecodable_tail_error'):
-        assert found[name]['frames_declared'] == 300 and 195 <= found[name]['frames_good'] <= 201, found[name]
-        with open_guarded(made/f'{name}.mp4', frames=found[name]['frames_good']) as reader: assert np.abs(reader.read(range(len(reader))).astype(int) - _pixels(made, 'sliced.mp4' if 'silent' in name else 'good.mp4', len(reader))).mean() < .5
-    assert found['cut']['frames_declared'] == 300 and 20 < found['cut']['frames_good'] < 290
+        assert checked[name]['frames_declared'] == 300 and 195 <= checked[name]['frames_good'] <= 201, checked[name]
+        with open_guarded(made/f'{name}.mp4', frames=checked[name]['frames_good']) as reader: assert np.abs(reader.read(range(len(reader))).astype(int) - _pixels(made, 'sliced.mp4' if 'silent' in name else 'good.mp4', len(reader))).mean() < .5
+    assert checked['cut']['frames_declared'] == 300 and 20 < checked['cut']['frames_good'] < 290
 
 
 def _pixels(made, name, count):
@@ -240,9 +240,9 @@ def test_mutants_never_end_the_process(made):
         path.write_bytes(data)
         for decoder in DECODERS:
             try:
-                found = process.ask('open', path, str(path), decoder, 32, None)
-                shape = process.ask('read', path, [0, found['frames'] - 1])['shape']
-                assert shape == [2, *found['size'], 3] and min(found['size']) <= 32
+                opened = process.ask('open', path, str(path), decoder, 32, None)
+                shape = process.ask('read', path, [0, opened['frames'] - 1])['shape']
+                assert shape == [2, *opened['size'], 3] and min(opened['size']) <= 32
                 kinds['frames'] = kinds.get('frames', 0) + 1
             except VideoError as e:
                 assert 'mutant.mp4' in str(e), e

@@ -63,15 +63,15 @@ def lines(out):
 
 def by_path(out):
     "Its lines by their paths, each of which is there once."
-    found = lines(out)
-    assert len({row['path'] for row in found}) == len(found)
-    return {row['path']: row for row in found}
+    rows = lines(out)
+    assert len({row['path'] for row in rows}) == len(rows)
+    return {row['path']: row for row in rows}
 
 
-def same(found, expected):
+def same(written, expected):
     "The same videos, and the same predictions but for rounding."
-    return found.keys() == expected.keys() and all(row['frames'] == expected[path]['frames'] and torch.allclose(torch.tensor(row['probabilities']), torch.tensor(expected[path]['probabilities']), atol=1e-4)
-                                                   for path, row in found.items())
+    return written.keys() == expected.keys() and all(row['frames'] == expected[path]['frames'] and torch.allclose(torch.tensor(row['probabilities']), torch.tensor(expected[path]['probabilities']), atol=1e-4)
+                                                   for path, row in written.items())
 
 
 def start(*args):

@@ -148,8 +148,8 @@ def save_over_and_over(run, kill_at, keep, slow=0.):
 def main():
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     lock = threading.Lock()
-    def answer(**found):
-        with lock: print(json.dumps(found), flush=True)
+    def answer(**message):
+        with lock: print(json.dumps(message), flush=True)
     def wait(pid):
         _, status = os.waitpid(pid, 0)
         answer(pid=pid, status=os.waitstatus_to_exitcode(status))

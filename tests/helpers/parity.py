@@ -64,24 +64,24 @@ def apart(ours, theirs):
 
 
 def crop_case():
-    found, frames = stored(), normal('crop/frames', (6, 3, 224, 224))
-    positions = found['crop/actions'].flip(1).clone().requires_grad_()
+    numbers, frames = stored(), normal('crop/frames', (6, 3, 224, 224))
+    positions = numbers['crop/actions'].flip(1).clone().requires_grad_()
     patches = crop_patches(frames, positions, 128)
     (patches*normal('crop/upstream', patches.shape)).sum().backward()
-    return {'patch sums': apart(patches.sum((1, 2, 3)), found['crop/patch_sums']), 'patch corner': apart(patches[:, :, :4, :4], found['crop/patch_corner']),
-            'patch centre': apart(patches[:, :, 62:66, 62:66], found['crop/patch_center']), 'gradient of positions': apart(positions.grad.flip(1), found['crop/grad_actions'])}
+    return {'patch sums': apart(patches.sum((1, 2, 3)), numbers['crop/patch_sums']), 'patch corner': apart(patches[:, :, :4, :4], numbers['crop/patch_corner']),
+            'patch centre': apart(patches[:, :, 62:66, 62:66], numbers['crop/patch_center']), 'gradient of positions': apart(positions.grad.flip(1), numbers['crop/grad_actions'])}
 
 
 def evaluation_case(arch):
     case = dict(mn2rn='mn2_rn50_p128', rn='rn50_rn50_p96', tsm='tsm_p128')[arch]
-    found, model = stored(), load_official(checkpoint(arch), patch_size=int(case[case.index('_p') + 2:]))
+    numbers, model = stored(), load_official(checkpoint(arch), patch_size=int(case[case.index('_p') + 2:]))
     with torch.no_grad():
         if arch == 'tsm': out = model(videos(f'{case}/glance', 2, 8), videos(f'{case}/focus', 2, 12))
         else: out = model(videos(f'{case}/frames', 2, 16))
     if arch == 'tsm':
         named = dict(actions=out.positions[:, 0].flip(-1), logits=out.logits, global_aux=out.global_logits, local_aux=out.local_logits)
     else: named = dict(actions=out.positions.flip(-1), cat_logits=out.logits, global_logits=out.global_logits, local_logits=out.local_logits)
-    return {name: apart(x, found[f'{case}/{name}']) for name, x in named.items()}
+    return {name: apart(x, numbers[f'{case}/{name}']) for name, x in named.items()}
 
 
 def in_segments(body):
@@ -99,7 +99,7 @@ def training_case(arch):
     model = AdaFocus(replace(config, dropout=0.)).double()
     model.load_state_dict(load_official(state).state_dict())
     for encoder in (model.global_encoder, model.local_encoder): encoder.body.forward = in_segments(encoder.body)
-    found, model, batch = stored(), model.train(), 4
+    numbers, model, batch = stored(), model.train(), 4
     labels = torch.as_tensor(stream(f'{case}/labels').randint(0, config.num_classes, size=batch))
     random = torch.as_tensor(stream(f'{case}/random_actions').uniform(size=(batch if tsm else batch*16, 2))).view(batch, -1, 2).flip(-1)
     if tsm: outputs = model(videos(f'{case}/glance', batch, 8), videos(f'{case}/focus', batch, 12), random_positions=random)
@@ -107,14 +107,14 @@ def training_case(arch):
     loss, terms = adafocus_loss(outputs, labels)
     loss.backward()
     terms = torch.stack(list(terms.values())).view(2, 3)
-    far = {'loss': apart(loss[None], found[f'{case}/loss']),
-           'terms': apart(terms.flip(0), found[f'{case}/terms_random_then_policy']) if tsm else apart(terms, found[f'{case}/terms'])}
+    far = {'loss': apart(loss[None], numbers[f'{case}/loss']),
+           'terms': apart(terms.flip(0), numbers[f'{case}/terms_random_then_policy']) if tsm else apart(terms, numbers[f'{case}/terms'])}
     own, theirs, norms = dict(model.named_parameters()), gradient_norms(case), []
     for name, p in own.items():
         released = released_names(name, model.config)
         for n, g in zip(released, p.grad.unbind() if name in ('classifier.weight', 'classifier.bias') else [p.grad]):
             norms.append((n, None if g is None else float(g.norm()), theirs.pop(n)))
-            if (key := f'{case}/grad:{n}') in found: far[f'gradient of {n}'] = apart(g.flip(0) if name.startswith('policy.head') else g, found[key])
+            if (key := f'{case}/grad:{n}') in numbers: far[f'gradient of {n}'] = apart(g.flip(0) if name.startswith('policy.head') else g, numbers[key])
     return far, norms, theirs                                            # the last: parameters of theirs that have none here
 
 

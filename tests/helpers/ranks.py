@@ -65,7 +65,7 @@ def score(out, data, *sizes):
     from adafocus.run.presets import preset
     from adafocus.run.scoring import evaluate
     torch.set_num_threads(1)
-    accelerator, videos, found = Accelerator(cpu=True), open_data(data).train, {}
+    accelerator, videos, scores_by_size = Accelerator(cpu=True), open_data(data).train, {}
     config = preset('needle')
     config = replace(config, data=replace(config.data, workers=0, resize=64, decode_timeout=0.), model=replace(config.model, num_frames=2, frame_size=64, patch_size=32, policy_hidden=16, classifier_hidden=16))
     torch.manual_seed(0)
@@ -75,8 +75,8 @@ def score(out, data, *sizes):
             some = replace(config, train=replace(config.train, batch_size=batch*accelerator.num_processes))
             scores, _ = evaluate(model, RunLoader(videos[:n], some, accelerator), accelerator, multi_label=True)
             s = scores['learned']
-            found[f'{n}'] = found.get(f'{n}', []) + [[s.numbers.tolist(), s.top1.mean(0).tolist(), s.metric_values.tolist()]]
-    if RANK == 0: Path(out).write_text(json.dumps(found))
+            scores_by_size[f'{n}'] = scores_by_size.get(f'{n}', []) + [[s.numbers.tolist(), s.top1.mean(0).tolist(), s.metric_values.tolist()]]
+    if RANK == 0: Path(out).write_text(json.dumps(scores_by_size))
     accelerator.end_training()
 
 

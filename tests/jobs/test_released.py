@@ -46,8 +46,8 @@ def test_a_checkpoint_is_evaluated_as_a_run(checkpoints, few, tmp_path, arch, pa
     assert done.returncode == 0, done.stderr
     assert f'the run is in {tmp_path/"run"}' in done.stdout and '3 videos' in done.stdout and ('video' if arch == 'tsm' else 't=2') in done.stdout
     assert (tmp_path/'run'/'plots'/'patches.png').exists()
-    found, config = json.loads((tmp_path/'run'/'evaluation.json').read_text()), load_config(tmp_path/'run'/'config.yaml')
-    assert found['videos'] == 3 and len(found['policies']['learned']['accuracy']) == (1 if arch == 'tsm' else 2)
+    scored, config = json.loads((tmp_path/'run'/'evaluation.json').read_text()), load_config(tmp_path/'run'/'config.yaml')
+    assert scored['videos'] == 3 and len(scored['policies']['learned']['accuracy']) == (1 if arch == 'tsm' else 2)
     if arch == 'tsm': assert config.model.focus_frames == 3
     assert config.classes == ['cross', 'ring'] and config.model.patch_size == patch_size and config.data.reorder == (arch != 'tsm')
     model, _ = load_run(tmp_path/'run')                                  # what the folder holds is the checkpoint

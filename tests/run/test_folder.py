@@ -31,8 +31,8 @@ def test_data_is_found_from_elsewhere(run, tmp_path, monkeypatch):
     monkeypatch.chdir(elsewhere)
     def typed(out, data, manifest=None):
         save_config(replace(config, out=out, data=replace(config.data, data=data, manifest=manifest)), run/'config.yaml')
-        found = load_run(run)[1].data
-        return found.data if manifest is None else (found.data, found.manifest)
+        opened = load_run(run)[1].data
+        return opened.data if manifest is None else (opened.data, opened.manifest)
     assert typed('run', 'videos', 'm.jsonl') == (str(tmp_path/'videos'), str(tmp_path/'m.jsonl'))
     assert typed('run', 'needle:videos') == f'needle:{tmp_path/"videos"}'
     for out, data in (('run', 'nowhere'), (None, 'videos'), ('other/run', 'videos'), (str(run), 'videos'), ('run', str(tmp_path/'videos'))):

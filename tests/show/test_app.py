@@ -48,12 +48,12 @@ class Page:
 
     def kernels(self):
         "Processes of kernels below the server."
-        found = []
+        kernels = []
         for p in Path('/proc').iterdir():
             try:
-                if p.name.isdigit() and b'ipykernel' in (p/'cmdline').read_bytes() and int((p/'stat').read_text().rsplit(')', 1)[1].split()[1]) == self.process.pid: found.append(int(p.name))
+                if p.name.isdigit() and b'ipykernel' in (p/'cmdline').read_bytes() and int((p/'stat').read_text().rsplit(')', 1)[1].split()[1]) == self.process.pid: kernels.append(int(p.name))
             except (OSError, ValueError): pass
-        return found
+        return kernels
 
     def get(self, path, token=TOKEN, timeout=60): return requests.get(self.address + path, params=dict(token=token) if token else None, timeout=timeout)
 
@@ -75,8 +75,8 @@ def test_a_page_needs_the_token_and_holds_no_source(page):
         assert without.status_code in (401, 403) or 'login' in without.url, path
         assert SECRET not in without.text and 'shown' not in without.text
         assert page.get(path, 'wrong').status_code in (401, 403) or 'login' in page.get(path, 'wrong').url
-    found = page.get('/voila/render/small.ipynb')
-    assert found.status_code == 200 and 'widget-view' in found.text and SECRET not in found.text and 'SECRET_SOURCE' not in found.text
+    answer = page.get('/voila/render/small.ipynb')
+    assert answer.status_code == 200 and 'widget-view' in answer.text and SECRET not in answer.text and 'SECRET_SOURCE' not in answer.text
     failed = page.get('/voila/render/fails.ipynb')
     assert SECRET not in failed.text and 'Traceback' not in failed.text
 

@@ -42,15 +42,15 @@ def whole(forking, tiny, tmp_path_factory):
     out = tmp_path_factory.mktemp('whole')
     status, said = forking('train_run', args=train(tiny, out/'run'), samples=str(out/'samples'))
     assert status == 0, said
-    found = samples(out/'samples')
-    assert len(found) == STEPS*EPOCHS and len({json.dumps(x) for x in found}) == STEPS*EPOCHS
-    return contents(out/'run'), found
+    order = samples(out/'samples')
+    assert len(order) == STEPS*EPOCHS and len({json.dumps(x) for x in order}) == STEPS*EPOCHS
+    return contents(out/'run'), order
 
 
 def check_goes_on(forking, out, whole, first_samples, lost=2):
     "Resume a run: from its newest whole checkpoint, with the same samples in the same order, to the same end."
-    found, _ = find_checkpoint(out)
-    at = (int(found.name[6:10])*STEPS + int(found.name[-6:])) if found else 0
+    newest, _ = find_checkpoint(out)
+    at = (int(newest.name[6:10])*STEPS + int(newest.name[-6:])) if newest else 0
     reference, order = whole
     assert samples(first_samples) == order[:len(samples(first_samples))]
     assert len(samples(first_samples)) - at <= lost, 'more steps were lost than lie between two checkpoints'
@@ -114,8 +114,8 @@ def test_a_kill_at_any_moment_of_a_save_leaves_a_whole_checkpoint(forking, tmp_p
         status, said = forking('save_over_and_over', run=str(out), kill_at=moments + 1, keep=keep)
         if status == 0: break
         assert status == -signal.SIGKILL, said
-        found, _ = find_checkpoint(out)
-        assert found.name in ('epoch-0002-step-000000', 'epoch-0003-step-000000', 'epoch-0004-step-000000', 'epoch-0005-step-000000'), said
+        newest, _ = find_checkpoint(out)
+        assert newest.name in ('epoch-0002-step-000000', 'epoch-0003-step-000000', 'epoch-0004-step-000000', 'epoch-0005-step-000000'), said
         assert all(not damage(p) for p in checkpoints(out))                     # what is in its place is whole
         moments += 1
     assert moments >= 30
@@ -203,7 +203,7 @@ DISK = '''
     model, optimizer = accelerator.prepare(model, torch.optim.SGD(model.parameters(), lr=.1, momentum=.9))
     model(torch.ones(1, 1000)).sum().backward(); optimizer.step()
     first = save_checkpoint(accelerator, model, optimizer, run, dict(epoch=0, step=0))
-    size, hashes, found = sum(p.stat().st_size for p in first.iterdir()), (first/'manifest.json').read_bytes(), []
+    size, hashes, outcomes = sum(p.stat().st_size for p in first.iterdir()), (first/'manifest.json').read_bytes(), []
     real = shutil.disk_usage
     for asked in (True, False):                                 # the disk is asked for room first; a quota does not answer
         if not asked: shutil.disk_usage = lambda path: type('Usage', (), dict(free=1 << 40))
@@ -213,11 +213,11 @@ DISK = '''
             with open(disk/'filler', 'wb') as f: f.write(bytes(max(0, free - int(share*size))))
             try: save_checkpoint(accelerator, model, optimizer, run, dict(epoch=1, step=0)); said = 'saved'
             except CheckpointError as e: said = str(e)
-            found.append([said, damage(first), (first/'manifest.json').read_bytes() == hashes, sorted(p.name for p in run.iterdir()), len(checkpoints(run))])
+            outcomes.append([said, damage(first), (first/'manifest.json').read_bytes() == hashes, sorted(p.name for p in run.iterdir()), len(checkpoints(run))])
     shutil.disk_usage = real
     (disk/'filler').unlink()
     save_checkpoint(accelerator, model, optimizer, run, dict(epoch=1, step=0))
-    print(json.dumps(dict(found=found, after=[p.name for p in checkpoints(run)])))
+    print(json.dumps(dict(outcomes=outcomes, after=[p.name for p in checkpoints(run)])))
 '''
 
 
@@ -235,8 +235,8 @@ def test_a_full_disk_costs_nothing(tmp_path):
     done = small_disk(tmp_path/'disk', 64, [sys.executable, '-c', textwrap.dedent(DISK), tmp_path/'disk'])
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout.splitlines()[-1])
-    assert len(answer['found']) == 10 and answer['after'] == ['epoch-0000-step-000000', 'epoch-0001-step-000000']
-    for said, broken, unchanged, names, count in answer['found']:
+    assert len(answer['outcomes']) == 10 and answer['after'] == ['epoch-0000-step-000000', 'epoch-0001-step-000000']
+    for said, broken, unchanged, names, count in answer['outcomes']:
         assert 'could not be written' in said and 'epoch-0001-step-000000' in said and 'bytes, ' in said and 'are free' in said and 'is as it was' in said
         assert broken is None and unchanged and names == ['checkpoints'] and count == 1
 

@@ -83,13 +83,13 @@ def test_what_one_sees_that_is_not_finite_stops_all_before_the_update(forking, t
 def test_each_validation_video_counts_once(forking, tmp_path):
     "Numbers of videos that nothing divides, by one, two and three processes, in batches of 1, 4 and 16."
     data = needle.write_dataset(tmp_path/'data', needle.NeedleConfig(videos=100, val_share=.01, size=64, frames=4), workers=2, progress=False)
-    found = {}
+    by_count = {}
     for count in (1, 2, 3):
         statuses, said = forking.ranks(count, 'score', tmp_path/'scores', data, 1, 4, 16)
         assert statuses == [0]*count, said
-        found[count] = json.loads((tmp_path/'scores').read_text())
+        by_count[count] = json.loads((tmp_path/'scores').read_text())
     for n in (1, 2, 3, 7, 82, 97, 99):
-        for count in found:
-            for numbers, accuracy, mean_precision in found[count][str(n)]:
+        for count in by_count:
+            for numbers, accuracy, mean_precision in by_count[count][str(n)]:
                 assert numbers == list(range(n))
-                assert accuracy == found[1][str(n)][0][1] and np.allclose(mean_precision, found[1][str(n)][0][2], rtol=0, atol=1e-9), (n, count)
+                assert accuracy == by_count[1][str(n)][0][1] and np.allclose(mean_precision, by_count[1][str(n)][0][2], rtol=0, atol=1e-9), (n, count)

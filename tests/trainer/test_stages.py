@@ -59,10 +59,10 @@ def test_two_processes_train_a_stage(forking, staged, tiny, tmp_path, stage):
     args = ['--data', tiny, '--out', tmp_path/'run', *STAGE, '--stage', stage, *(ADAM if stage in ('policy', 'skip') else ()), '--init', staged/init]
     statuses, said = forking.ranks(2, 'signal_at', 10**6, *args)
     assert statuses == [0, 0], said
-    found, start = load_file(tmp_path/'run'/'model.safetensors'), load_file(staged/init/'model.safetensors')
-    assert any(not torch.equal(x, start[name]) for name, x in found.items())
+    weights, start = load_file(tmp_path/'run'/'model.safetensors'), load_file(staged/init/'model.safetensors')
+    assert any(not torch.equal(x, start[name]) for name, x in weights.items())
     AdaFocus(ModelConfig(num_classes=10, num_frames=4, frame_size=112, patch_size=48, global_size=28, global_encoder='small_global', local_encoder='small_local', policy='grid', policy_channels=16,
-                         policy_hidden=32, classifier_hidden=64, feature_reuse=False)).load_state_dict(found)
+                         policy_hidden=32, classifier_hidden=64, feature_reuse=False)).load_state_dict(weights)
 
 
 @pytest.mark.parametrize('args, words', [(('--policy', 'grid'), 'no gradient to be trained end to end'), (('--stage', 'policy'), 'policy is gru; stage policy needs grid'), (('--stage', 'polcy'), 'did you mean policy?'),
