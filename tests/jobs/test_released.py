@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import ONE_PROCESS, SMALL, TWO_PROCESSES, run
+from conftest import CPU, ONE_PROCESS, SMALL, TWO_PROCESSES, run
 from safetensors.torch import load_file
 
 from adafocus.method.model import AdaFocus
@@ -120,7 +120,7 @@ SHIFTED = ('--temporal-shift', '--no-reorder', '--policy', 'mlp', '--classifier'
 @pytest.mark.slow
 def test_a_temporal_shift_trains(tiny, tmp_path, typed):
     "The same trainer, by two processes; what it printed is found again by one."
-    done = run('python', '-m', *TWO_PROCESSES, 'adafocus.train', '--data', tiny, '--out', tmp_path/'run', '--epochs', 2, *SMALL, *SHIFTED)
+    done = run('python', '-m', *TWO_PROCESSES, 'adafocus.train', '--data', tiny, '--out', tmp_path/'run', '--epochs', 2, *SMALL, *SHIFTED, **CPU)
     assert done.returncode == 0, done.stderr
     assert '2 processes on cpu' in done.stdout
     lines = [json.loads(line) for line in (tmp_path/'run'/'metrics.jsonl').open()]
