@@ -14,7 +14,7 @@ from fastcore.basics import patch
 from torch import Tensor
 
 from .loading import SampleConfig
-from .sampling import frame_order, segment_indices
+from .sampling import SAMPLERS, frame_order
 from .transforms import View, evaluation_view
 from .video.files import VideoError
 from .video.guard import open_guarded
@@ -46,7 +46,7 @@ def _begin(self:LazyFrames, reader):
     "Choose the frames and the view."
     c = self.config
     order = np.array(frame_order(c.num_frames) if c.reorder else range(c.num_frames))
-    self.numbers, self.length = segment_indices(len(reader), c.num_frames, None, c.short)[order], len(reader)
+    self.numbers, self.length = SAMPLERS.lookup(c.sampler)(len(reader), c.num_frames, None, c.short)[order], len(reader)
     self.view = evaluation_view(reader.size, c.resize, c.frame_size)
     height, width = reader.info.height, reader.info.width
     turned = (reader.size[0] > reader.size[1]) != (height > width)            # by a telephone

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from .memory import FrameCache, FramePool, PackedList, TensorBytes, cache_for
 from .records import Video
-from .sampling import frame_order, segment_indices
+from .sampling import SAMPLERS, frame_order
 from .transforms import View, evaluation_view, training_view
 from .video.files import VideoError
 from .video.guard import DecoderDied, open_guarded
@@ -35,6 +35,7 @@ class SampleConfig:
     resize: int = 256              # shorter side before the middle is cut (evaluation); at most this (training); pixels
     augment: bool = True           # training: random multi-scale crops; off: seen as in evaluation
     flip: bool = True              # training: mirror half of the videos
+    sampler: str = 'segments'      # which frames: a name in adafocus.data.sampling.SAMPLERS
     reorder: bool = True           # process frames middle first; off: in time
     short: str = 'last'            # what a video with too few frames repeats: its last frame or its first
     seed: int = 0
@@ -76,12 +77,13 @@ class SampleMaker:
         self.config, self.training, self.most_labels = config, training, most_labels
         counts = [config.num_frames] + ([config.focus_frames] if config.focus_frames else [])
         self.orders = [np.array(frame_order(n) if config.reorder else range(n)) for n in counts]
+        self.sampler = SAMPLERS.lookup(config.sampler)
         self.patches = len(self.orders[-1])      # number of frames that patches are cut from, the last of all
 
     def frame_numbers(self, length:int, rng:np.random.Generator)->np.ndarray:
         "Choose frames to glance at, then those to cut patches from, in processing order."
         draw = rng if self.training else None
-        return np.concatenate([segment_indices(length, len(o), draw, self.config.short)[o] for o in self.orders])
+        return np.concatenate([self.sampler(length, len(o), draw, self.config.short)[o] for o in self.orders])
 
     def view(self, source:tuple[int,int], rng:np.random.Generator)->View: # of frames of this height and width
         "Draw a view in training; take the middle in evaluation."

@@ -20,6 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..system.registry import Registry
+
 # %% ../../nbs/2_data/05_records.ipynb #43d96cd0
 @dataclass(frozen=True)
 class Video:
@@ -126,14 +128,11 @@ class DatasetReader:
         return VideoData(classes, train, val, several, self.mirror, own_split, missing)
 
 # %% ../../nbs/2_data/05_records.ipynb #7050814e
-DATASETS:dict[str,type[DatasetReader]] = {}
+DATASETS = Registry('dataset')
 
 def register_dataset(name:str)->Callable: # a decorator of a DatasetReader
     "Register a DatasetReader under a name, for open_dataset and --data NAME:ROOT."
-    def register(cls):
-        DATASETS[name] = cls
-        return cls
-    return register
+    return DATASETS.register(name)
 
 # %% ../../nbs/2_data/05_records.ipynb #3142f630
 _MAX_TEXT = 1 << 30          # bytes of a list or table that are read

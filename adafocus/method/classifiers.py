@@ -14,8 +14,10 @@ import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import Tensor, nn
 
+from ..system.registry import Registry
+
 # %% ../../nbs/1_method/04_classifiers.ipynb #bb358bf2
-CLASSIFIERS: dict[str, Callable] = {}
+CLASSIFIERS = Registry('classifier')
 
 def register_classifier(name:str, # what `build_classifier` and the configuration call it
                        )->Callable:
@@ -24,10 +26,7 @@ def register_classifier(name:str, # what `build_classifier` and the configuratio
     The module has `per_video` (bool) and `forward(e_G, e_L) -> logits`: e_G (B, T, global_features), or None if
     global_features is 0; e_L (B, T', local_features); logits (B, T, K), or (B, 1, K) if `per_video`.
     For early exit also `step(e_G, e_L, pooled, steps) -> (logits, pooled)`, as in `MaxPoolClassifier`."""
-    def register(classifier):
-        CLASSIFIERS[name] = classifier
-        return classifier
-    return register
+    return CLASSIFIERS.register(name)
 
 def build_classifier(name:str,            # one of `CLASSIFIERS`
                      global_features:int, # length of e_G; 0: e_G is not read
@@ -37,8 +36,7 @@ def build_classifier(name:str,            # one of `CLASSIFIERS`
                      **kwargs,            # hidden, dropout, as in the classes below
                     )->nn.Module:         # see `register_classifier`
     "Build a classifier over frames by name. ValueError for an unknown name."
-    if name not in CLASSIFIERS: raise ValueError(f'classifier is {name!r}; it may be {", ".join(sorted(CLASSIFIERS))}')
-    return CLASSIFIERS[name](global_features, local_features, num_classes, steps, **kwargs)
+    return CLASSIFIERS.lookup(name)(global_features, local_features, num_classes, steps, **kwargs)
 
 # %% ../../nbs/1_method/04_classifiers.ipynb #2deb81cc
 @register_classifier('max_pool')

@@ -17,6 +17,7 @@ import torchvision
 from torch import Tensor, nn
 
 from .weights import WeightsUnavailable, fill_body, read_weights
+from ..system.registry import Registry
 
 # %% ../../nbs/1_method/02_encoders.ipynb #b2a4b237
 _CPU_SLICE = 2**20        # pixels that a CPU takes through an encoder at a time
@@ -52,15 +53,12 @@ class Encoder(nn.Module):
         return maps, maps.mean((2, 3))
 
 # %% ../../nbs/1_method/02_encoders.ipynb #c3315c19
-ENCODERS: dict[str, Callable] = {}
+ENCODERS = Registry('encoder')
 
 def register_encoder(name:str, # what `build_encoder` and the configuration call it
                     )->Callable:
     "Register `fn(weights) -> (body, out_channels)` under `name`. `weights` is a name, a file's path, or None."
-    def register(fn):
-        ENCODERS[name] = fn
-        return fn
-    return register
+    return ENCODERS.register(name)
 
 # %% ../../nbs/1_method/02_encoders.ipynb #471922f6
 def _body(net):
@@ -182,8 +180,7 @@ def build_encoder(name:str,                 # one of `ENCODERS`
                   shift_frames:int|None=None, # frames of a video to shift channels between; None: no shift
                  )->Encoder:
     "Build an encoder by name. ValueError for a wrong name or weights, WeightsUnavailable if a download fails."
-    if name not in ENCODERS: raise ValueError(f'encoder is {name!r}; it may be {", ".join(sorted(ENCODERS))}')
-    body, channels = ENCODERS[name](None if weights in (None, 'none') else weights)
+    body, channels = ENCODERS.lookup(name)(None if weights in (None, 'none') else weights)
     if name == 'none': return Encoder(body, channels)
     if shift_frames: insert_temporal_shift(body, shift_frames)
     return Encoder(body, channels, input_size, shift_frames)

@@ -14,8 +14,10 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor, nn
 
+from ..system.registry import Registry
+
 # %% ../../nbs/1_method/03_policy.ipynb #adec8762
-POLICIES: dict[str, Callable] = {}
+POLICIES = Registry('policy')
 
 def register_policy(name:str, # what `build_policy` and the configuration call it
                    )->Callable:
@@ -24,10 +26,7 @@ def register_policy(name:str, # what `build_policy` and the configuration call i
     The module has `forward(maps, state=None) -> (positions, state)`: maps (B, T, C, h, w) in processing order;
     positions (B, T, 2), or (B, 1, 2) if `per_video`, as (x, y) in [0, 1]. None, or a state of zeros, begins a video.
     `per_video` (bool): one position for the whole video. `waits` (bool): the policy needs all T maps at once."""
-    def register(policy):
-        POLICIES[name] = policy
-        return policy
-    return register
+    return POLICIES.register(name)
 
 def build_policy(name:str,        # one of `POLICIES`
                  in_channels:int, # channels of f_G's map
@@ -35,8 +34,7 @@ def build_policy(name:str,        # one of `POLICIES`
                  **kwargs,        # frames, reduced, hidden, as in the classes below
                 )->nn.Module:     # see `register_policy`
     "Build a policy by name. ValueError for an unknown name."
-    if name not in POLICIES: raise ValueError(f'policy is {name!r}; it may be {", ".join(sorted(POLICIES))}')
-    return POLICIES[name](in_channels, map_size, **kwargs)
+    return POLICIES.lookup(name)(in_channels, map_size, **kwargs)
 
 # %% ../../nbs/1_method/03_policy.ipynb #9743210c
 @register_policy('central')

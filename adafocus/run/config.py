@@ -30,6 +30,7 @@ class DataConfig:
     resize: int = 256         # evaluation: shorter side before the centre crop; training: its maximum; in pixels
     augment: bool = True      # training: random multi-scale crops
     flip: bool|None = None    # training: mirror half of the videos; default: unless left and right matter in the data
+    sampler: str = 'segments' # which frames of a video: a name in adafocus.data.sampling.SAMPLERS
     reorder: bool = True      # process frames middle first, then ever finer (section 4.1); off: in time
     short_videos: Literal['last', 'first'] = 'last' # frame that short videos repeat; the released TSM repeats the first
     workers: int|None = None  # decoding processes for each training process; default: one a core, at most 8
@@ -67,6 +68,7 @@ class TrainConfig:
     stage: Literal['end_to_end', 'pretrain_global', 'pretrain_local', 'random_patches', 'policy', 'fine_tune',
                    'skip'] = 'end_to_end'
     skip_cost: float = .02      # stage skip: cost of a patch, in confidence in the true class
+    loss: str = 'adafocus'      # of stage end_to_end: a name in adafocus.method.losses.LOSSES
 
 # %% ../../nbs/3_run/01_config.ipynb #f2280804
 def make_samples(config:'Config', device:str='cpu')->SampleConfig:
@@ -75,8 +77,8 @@ def make_samples(config:'Config', device:str='cpu')->SampleConfig:
     on_device = data.augment_on == 'device' or (data.augment_on is None and device != 'cpu')
     return SampleConfig(num_frames=model.num_frames, focus_frames=model.focus_frames, frame_size=model.frame_size,
                         resize=max(data.resize, model.frame_size), augment=data.augment, flip=data.flip is not False,
-                        reorder=data.reorder, short=data.short_videos, seed=config.seed, decoder=data.decoder,
-                        decode_timeout=data.decode_timeout, views_on_device=on_device)
+                        sampler=data.sampler, reorder=data.reorder, short=data.short_videos, seed=config.seed,
+                        decoder=data.decoder, decode_timeout=data.decode_timeout, views_on_device=on_device)
 
 # %% ../../nbs/3_run/01_config.ipynb #bb20158d
 _AT_LEAST = dict(epochs=1, batch_size=1, accumulate=1, keep=1, log_steps=1, save_minutes=0, save_steps=0, cache_mb=0,

@@ -15,21 +15,18 @@ from ..method.model import ModelConfig
 from ..method.official import OFFICIAL, recognise_official
 from ..method.weights import read_weights
 from .config import Config, DataConfig, TrainConfig, load_config, run_folder
+from ..system.registry import Registry
 
 # %% ../../nbs/3_run/02_presets.ipynb #dd4b7a0e
-PRESETS: dict[str, Callable[[], Config]] = {}
+PRESETS = Registry('preset')
 
 def register_preset(name:str)->Callable:
     "Register `fn() -> Config` under `name`."
-    def register(fn):
-        PRESETS[name] = fn
-        return fn
-    return register
+    return PRESETS.register(name)
 
 def preset(name:str)->Config:
     "Return the values that a preset stands for. ValueError for an unknown name."
-    if name not in PRESETS: raise ValueError(f'preset is {name!r}; it may be {", ".join(sorted(PRESETS))}')
-    return replace(PRESETS[name](), preset=name)
+    return replace(PRESETS.lookup(name)(), preset=name)
 
 # %% ../../nbs/3_run/02_presets.ipynb #2df87804
 @register_preset('needle')

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from ..data.transforms import model_inputs
-from ..method.losses import adafocus_loss
+from ..method.losses import LOSSES
 from ..method.model import AdaFocus
 from ..method.v1 import stage_loss
 from ..run.config import Config, TrainConfig
@@ -86,7 +86,8 @@ def forward(model:nn.Module, batch:dict, frame_size:int)->tuple: # the learned a
 def training_loss(outputs:tuple, labels:Tensor, config:Config)->tuple[Tensor,dict[str,Tensor]]: # the loss, its terms
     "Compute the loss that this run minimizes."
     if config.train.stage != 'end_to_end': return stage_loss(outputs, labels)
-    return adafocus_loss(outputs, labels, config.model.auxiliary_supervision)
+    loss = LOSSES.lookup(config.train.loss)
+    return loss(outputs, labels, auxiliary_supervision=config.model.auxiliary_supervision)
 
 # %% ../../nbs/4_trainer/01_steps.ipynb #b032b9a9
 def exchange_gradients(accelerator:Accelerator, model:nn.Module, last:bool)->AbstractContextManager:

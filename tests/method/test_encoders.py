@@ -43,7 +43,7 @@ def test_weights_of_old_files_fit(tmp_path):
     assert torch.equal(body[0][0].weight, net.features[0][0].weight)
 
 
-@pytest.mark.parametrize('values, says', [(dict(name='resnet51'), "encoder is 'resnet51'; it may be"),
+@pytest.mark.parametrize('values, says', [(dict(name='resnet51'), "encoder is 'resnet51'; did you mean resnet50"),
                                           (dict(name='resnet50', weights='IMAGENET1K_V7'), 'no name of weights of resnet50'),
                                           (dict(name='small_local', weights='IMAGENET1K_V1'), 'small_local has no pretrained weights')])
 def test_wrong_names(values, says):

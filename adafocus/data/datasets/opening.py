@@ -52,10 +52,8 @@ def open_dataset(name:str,          # one of DATASETS, or wds
                 )->VideoData:
     "Read a dataset. Raises ValueError for what cannot be understood or does not exist."
     if name == 'wds': return open_shards(str(root), manifest)
-    if name not in DATASETS:
-        raise ValueError(f'there is no kind of data {name!r}; it may be {", ".join(sorted(DATASETS))}')
-    root = Path(root)
-    try: data = DATASETS[name](root).read(val_share, seed)
+    reader, root = DATASETS.lookup(name), Path(root)
+    try: data = reader(root).read(val_share, seed)
     except OSError as e: raise ValueError(f'{root}: {e.filename or ""} cannot be read ({e.strerror})') from None
     if manifest: return apply_manifest(data, read_manifest(manifest))
     path = root if root.name.endswith('manifest.jsonl') else manifest_path(root)    # a manifest is a table itself
@@ -69,9 +67,10 @@ def kind_of_data(spec:str # a folder, a .csv or .jsonl, NAME:ROOT with one of DA
     if name == 'wds' and root: return name, root
     path = Path(spec)
     if root and not path.exists():
-        if name in DATASETS: return name, Path(root)
-        raise ValueError(f'data is {spec!r}, but there is no kind of data {name!r}; it may be '
-                         f'{", ".join(sorted(DATASETS))}, wds, or a folder, or a .csv or .jsonl')
+        try: DATASETS.lookup(name)
+        except ValueError as error: raise ValueError(f'data is {spec!r}, but {error}; wds, or a folder, or a .csv or '
+                                                     '.jsonl will do too') from None
+        return name, Path(root)
     if needle.is_dataset(path): return 'needle', path
     return 'table' if path.suffix.lower() in ('.csv', '.jsonl') else 'folder', path
 
