@@ -26,6 +26,7 @@ from .data.sampling import segment_indices
 from .data.video.files import VideoError
 from .data.video.guard import DecodeProcess
 from .data.video.readers import FrameFolder, check_decoder
+from .run.parts import Imports, bring_parts
 from .system.arguments import read_arguments
 from .system.ending import command
 from .system.files import take_lock, write_whole
@@ -201,7 +202,7 @@ def summary(rows:list[dict], data:VideoData, mode:str, shown:int=20)->list[str]:
 # %% ../nbs/7_jobs/01_check.ipynb #bce0d1a1
 def main(data:Annotated[str, tyro.conf.Positional], workers:int|None=None, mode:Literal['decode', 'probe']='decode',
          out:Path|None=None, decoder:Literal['decord', 'pyav', 'torchcodec']='decord', timeout:float=60.,
-         memory_mb:int=4096):
+         memory_mb:int=4096, imports:Imports=()):
     """Decode all videos of a dataset, and write down which can be read, and how many of their frames.
 
     Args:
@@ -214,6 +215,7 @@ def main(data:Annotated[str, tyro.conf.Positional], workers:int|None=None, mode:
         memory_mb: memory in MB that decoding one file may take
     """
     with command('adafocus.check'):
+        bring_parts(imports)
         if workers is not None and workers < 1: raise ValueError(f'workers is {workers}; it must be at least 1')
         if timeout <= 0: raise ValueError(f'timeout is {timeout:g}; it must be above 0')
         does = dict(decode='every frame of every video is decoded', probe='headers are read, frames are not decoded')

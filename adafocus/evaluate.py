@@ -17,6 +17,7 @@ from .early_exit.budgets import budget_table, evaluate_budgets
 from .method.official import load_official
 from .run.config import Config, load_config, run_folder
 from .run.folder import load_run, locked_run_folder, open_run_data, save_weights
+from .run.parts import Imports, bring_parts
 from .run.presets import checkpoint_values
 from .show.plots import finish, save_budget_plot
 from .system.arguments import read_arguments
@@ -83,7 +84,7 @@ def finish_budgets(run:Path, accelerator:Accelerator, budgets:tuple[float,...], 
 def main(run:Annotated[Path, tyro.conf.Positional], changes:tyro.conf.OmitArgPrefixes[Changes]=Changes(),
          skip_bad:bool=False, budgets:tuple[float,...]|None=None, method:Literal['geometric', 'search']='geometric',
          criterion:Literal['softmax', 'logit']='softmax', calibrate_on:Literal['train', 'val']|None=None,
-         timed_videos:int=64):
+         timed_videos:int=64, imports:Imports=()):
     """Score a finished run, or a released checkpoint, under all policies, print the table, and save the plots.
 
     Args:
@@ -95,6 +96,7 @@ def main(run:Annotated[Path, tyro.conf.Positional], changes:tyro.conf.OmitArgPre
         calibrate_on: videos that thresholds are solved on; val: cross-validation; default: train, if there are any
         timed_videos: number of videos for the time; 0: none
     """
+    bring_parts(imports)
     run = check_source(run)
     precision = load_config(run/'config.yaml').mixed_precision if run.is_dir() else None
     accelerator = Accelerator(mixed_precision=precision)

@@ -30,6 +30,7 @@ from .method.costs import count
 from .method.model import AdaFocus
 from .run.config import run_folder
 from .run.folder import load_run
+from .run.parts import Imports, bring_parts
 from .system.arguments import read_arguments
 from .system.ending import command
 from .system.files import write_whole
@@ -206,7 +207,7 @@ def export_onnx(run:str|Path,              # a run's folder
     return differences
 
 # %% ../nbs/7_jobs/06_export.ipynb #51168afc
-def main(run:Annotated[Path, tyro.conf.Positional], out:Path|None=None):
+def main(run:Annotated[Path, tyro.conf.Positional], out:Path|None=None, imports:Imports=()):
     """Write a run's model as ONNX graphs that can stop early, checked with onnxruntime.
 
     Args:
@@ -214,6 +215,7 @@ def main(run:Annotated[Path, tyro.conf.Positional], out:Path|None=None):
         out: the folder to write to; not given: onnx/ in the run's
     """
     with command('adafocus.export'):
+        bring_parts(imports)
         out = out or run_folder(run)/'onnx'
         for name, difference in export_onnx(run_folder(run), out).items():
             print(f'{out/name}: within {difference:.1e} of the model, by onnxruntime')

@@ -14,6 +14,7 @@ from tabulate import tabulate
 from .method.costs import count, parts_table
 from .method.model import ModelConfig
 from .method.published import PUBLISHED, PUBLISHED_TSM
+from .run.parts import Imports, bring_parts
 from .run.presets import preset
 from .system.arguments import read_arguments
 from .system.ending import command
@@ -43,12 +44,13 @@ def comparison_table(rows:list[dict])->str: # of `compare`; lines to print
 # %% ../nbs/7_jobs/05_flops.ipynb #6f1bc099
 def read_model(args:list[str])->ModelConfig:
     "Read a model's configuration from a command line: a preset, and what differs from it. ValueError if it cannot be."
-    def start(preset:str='mn2rn-p128'): return preset
-    name = tyro.cli(start, args=[a for a in args if a not in ('-h', '--help')], return_unknown_args=True,
+    def start(preset:str='mn2rn-p128', imports:Imports=()): return preset, imports
+    name, imports = tyro.cli(start, args=[a for a in args if a not in ('-h', '--help')], return_unknown_args=True,
                     console_outputs=False)[0]
+    bring_parts(imports)
     values = preset(name).model
 
-    def flops(model:tyro.conf.OmitArgPrefixes[ModelConfig]=values, preset:str=name):
+    def flops(model:tyro.conf.OmitArgPrefixes[ModelConfig]=values, preset:str=name, imports:Imports=()):
         """Count multiply-adds. Without arguments: of every published configuration.
 
         Args:

@@ -22,6 +22,7 @@ from .early_exit.archive import score_archive
 from .early_exit.predictor import Failed, Prediction, Predictor
 from .early_exit.stream import Stream, StreamStep
 from .run.config import run_folder
+from .run.parts import Imports, bring_parts
 from .show.film import draw_prediction
 from .system.ending import command
 from .system.processes import prepare_cpu
@@ -113,7 +114,7 @@ def main(run:Annotated[Path, tyro.conf.Positional], videos:Annotated[tuple[str,.
          budget:float|None=None, thresholds:tuple[float,...]|None=None, criterion:Literal['softmax', 'logit']='softmax',
          as_json:Annotated[bool, tyro.conf.arg(name='json')]=False, draw:Path|None=None, out:Path|None=None,
          batch_size:int=16, workers:int|None=None, device:str|None=None,
-         mixed_precision:Literal['no', 'bf16', 'fp16']|None=None):
+         mixed_precision:Literal['no', 'bf16', 'fp16']|None=None, imports:Imports=()):
     """Name what is in videos, with as many frames of each as it needs.
 
     Args:
@@ -132,7 +133,9 @@ def main(run:Annotated[Path, tyro.conf.Positional], videos:Annotated[tuple[str,.
     """
     settings = dict(budget=budget, thresholds=thresholds, criterion=criterion, batch_size=batch_size, workers=workers,
                     device=device, mixed_precision=mixed_precision)
-    with command('adafocus.predict'): good = _run(run, videos, out, as_json, draw, settings)
+    with command('adafocus.predict'):
+        bring_parts(imports)
+        good = _run(run, videos, out, as_json, draw, settings)
     if not good: raise SystemExit(1)
 
 # %% ../nbs/7_jobs/04_predict.ipynb #a6910a37

@@ -13,6 +13,7 @@ import tyro
 
 from ..data.datasets.opening import kind_of_data
 from .config import Config, DataConfig, load_config
+from .parts import Imports, bring_parts, find_parts
 from .presets import PRESET_OF_DATA, checkpoint_values, preset, without_place
 from ..system.arguments import read_arguments
 from ..system.ending import command
@@ -27,6 +28,7 @@ class Start:
     init: str|None = None
     resume: str|None = None
     out: str|None = None
+    imports: Imports = () # bring parts of one's own, which the other values may name
 
 # %% ../../nbs/3_run/03_command_line.ipynb #1632273e
 def _resumed_run(start):
@@ -46,7 +48,10 @@ def newest_run(out:str|None)->Path|None:
 # %% ../../nbs/3_run/03_command_line.ipynb #deb118bb
 def start_values(start:Start)->tuple[Config, Path|None]: # and the run that goes on, if one does
     "Return the configuration that a command line starts from. ValueError names the flag that does not fit."
-    if run := _resumed_run(start): return load_config(run/'config.yaml'), run
+    if run := _resumed_run(start):
+        config = load_config(run/'config.yaml')
+        find_parts(config, run)
+        return config, run
     if start.config and (start.preset or start.init or start.resume):
         raise ValueError('config is given, and preset, init or resume too; the values can start from one of them')
     if start.config: return _values_of_file(Path(start.config)), None
@@ -61,7 +66,9 @@ def start_values(start:Start)->tuple[Config, Path|None]: # and the run that goes
 def _values_of_file(path):
     path = path/'config.yaml' if path.is_dir() else path
     if not path.is_file(): raise ValueError(f'config is {str(path)!r}; it must be the config.yaml of a run')
-    return without_place(load_config(path))
+    config = load_config(path)
+    find_parts(config, path)
+    return without_place(config)
 
 # %% ../../nbs/3_run/03_command_line.ipynb #a9caf839
 MAY_CHANGE = {'epochs', 'data', 'manifest', 'workers', 'cache_mb', 'max_bad_share', 'skip_bad', 'decoder',
@@ -90,10 +97,11 @@ def parse_config(args:list[str], # without the program's name
     "Read a training command line. Ends the program with status 2 and one sentence if it cannot be understood."
     with command(prog):
         start = read_start(args)
+        bring_parts(start.imports)
         values, run = start_values(start)
 
         def train(settings:tyro.conf.OmitArgPrefixes[Config]=values,
-                  config:str|None=None, resume:str|None=None, dry_run:bool=False):
+                  config:str|None=None, resume:str|None=None, dry_run:bool=False, imports:Imports=()):
             """Train AdaFocus V2. Without arguments: on the generated needle videos.
 
             Args:

@@ -133,6 +133,8 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     classes: tyro.conf.Suppress[list[str]] = field(default_factory=list) # names by label, filled in from the data
+    # where parts of one's own come from, such as `policy mine`: module, file, sha256 (adafocus.run.parts)
+    parts: tyro.conf.Suppress[dict[str,dict[str,str|None]]] = field(default_factory=dict)
 
     def samples(self, device:str='cpu')->SampleConfig: # the kind of device that the batches go to
         "Return how this run makes samples of videos."
@@ -179,12 +181,18 @@ def _typed(value, wanted, name):
             if value in typing.get_args(option): return value
         elif typing.get_origin(option) is list:
             if isinstance(value, list) and all(isinstance(x, typing.get_args(option)) for x in value): return value
+        elif typing.get_origin(option) is dict:
+            if isinstance(value, dict) and all(map(_is_source, value.values())): return value
         elif option is float and isinstance(value, (int, float)) and not isinstance(value, bool): return float(value)
         elif option is type(None) and value is None: return None
         elif option in (int, str, bool) and type(value) is option: return value
     raise ValueError(f'{name} is {value!r}; it must be {" or ".join(map(_type_name, options))}')
 
+def _is_source(value): # of a part: module, file, sha256
+    return isinstance(value, dict) and set(value) == {'module', 'file', 'sha256'} and isinstance(value['module'], str)
+
 def _type_name(option):
+    if typing.get_origin(option) is dict: return 'a mapping of parts to module, file and sha256'
     if option is type(None): return 'null'
     if typing.get_origin(option) is Literal: return str(typing.get_args(option))
     return getattr(option, '__name__', str(option))

@@ -29,6 +29,7 @@ from ..data.shard_files import shard_urls
 from ..method.model import AdaFocus
 from .config import Config, load_config, save_config
 from .feed import RunLoader
+from .parts import find_model_parts, find_parts, without_files
 from ..system.files import LOCK_FILES, lock_folder, write_whole
 from ..system.processes import prepare_cpu
 
@@ -51,6 +52,7 @@ def load_run(run:str|Path,   # a folder with config.yaml and model.safetensors
         if not (run/name).is_file():
             raise ValueError(f'{run} holds no {name}; it must be the folder of a run of adafocus.train')
     config = load_config(run/'config.yaml')
+    find_model_parts(config, run)
     model = AdaFocus(replace(config.model, weights='none', global_weights=None))
     try: model.load_state_dict(load_file(run/'model.safetensors'))
     except Exception as error:
@@ -87,6 +89,7 @@ class VideosUnreadable(RuntimeError):
 
 def open_run_data(config:Config)->VideoData:
     "Open the videos that a configuration names; the generated needle videos if it names none."
+    find_parts(config, config.out or 'the run', ('dataset',))
     data = config.data
     return open_data(data.data or f'needle:{needle.cached_dataset()}', data.val_share, config.seed, data.manifest)
 
@@ -197,7 +200,7 @@ def save_model(run:str|Path, folder:str|Path)->None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in MODEL_FILES[1:]:
         if (run/name).is_file() and run.resolve() != folder.resolve(): shutil.copyfile(run/name, folder/name)
-    public = replace(config, out=None, init=None, data=replace(config.data, data=None, manifest=None),
+    public = replace(without_files(config), out=None, init=None, data=replace(config.data, data=None, manifest=None),
                      model=replace(config.model, weights='none', global_weights=None))
     save_config(public, folder/'config.yaml')
     (folder/'README.md').write_text(model_card(folder.name, config), encoding='utf-8')

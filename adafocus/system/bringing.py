@@ -69,7 +69,7 @@ def trust(sources:Iterable[Source])->None:
         except OSError as error: print(f'{path} cannot be written ({error.strerror}); commands on this run will need '
                                        f'--import {source.file}', file=sys.stderr)
 
-# %% ../../nbs/appendix_system/07_bringing.ipynb #7e751f00
+# %% ../../nbs/appendix_system/07_bringing.ipynb #97efed26
 def bring(names:Iterable[str], # modules or files, of --import
           registries:Iterable[Registry],
          )->None:
@@ -83,13 +83,23 @@ def find_again(registry:Registry, name:str, # of a part that a run names
                owner:str,                   # the run, for messages
               )->None:
     "Import the module that registers a part, if it may be. ValueError says in one sentence which module to bring."
-    if name in registry: return
-    import_entry_points()
-    if name in registry or source is None or source.built_in: return
-    what = f'{owner} needs {registry.kind} {name!r}'
-    if not source.file:
+    if name not in registry: import_entry_points()
+    if source is None or source.built_in: return
+    if name not in registry: _import_source(source, f'{owner} needs {registry.kind} {name!r}')
+    if name not in registry:
+        raise ValueError(f'{owner} needs {registry.kind} {name!r}, which {source.file} registered once and does not '
+                         'any more; bring the module that does with --import MODULE or FILE.py')
+    now = registry.sources[name]
+    if now.sha256 != source.sha256:
+        print(f'{owner}: {now.file or now.module}, which registers {registry.kind} {name!r}, is not as it was when '
+              'the run was trained', file=sys.stderr)
+
+def _import_source(source, what): # what: the beginning of a sentence
+    "Import the file of a part if it may be."
+    if source.module == '__main__' and not source.file:
         raise ValueError(f'{what}, which a cell of a notebook registered; export the cell to a module '
                          '(#| export, then nbdev_export), and bring it with --import MODULE')
+    if not source.file: raise ValueError(f'{what}, of module {source.module}: bring it with --import {source.module}')
     if not os.path.isfile(source.file):
         raise ValueError(f'{what}, which {source.file} registered; that file is gone: bring the module with '
                          '--import MODULE or FILE.py')
@@ -97,8 +107,3 @@ def find_again(registry:Registry, name:str, # of a part that a run names
         raise ValueError(f'{what}, which {source.file} registers; the file is not run unasked, since you have not used '
                          f'it on this machine: bring it with --import {source.file}')
     _import_file(Path(source.file).stem, Path(source.file))
-    if name not in registry:
-        raise ValueError(f'{what}, which {source.file} registered once and does not any more; bring the module that '
-                         'does with --import MODULE or FILE.py')
-    if file_sha256(source.file) != source.sha256:
-        print(f'{owner}: {source.file}, which registers {registry.kind} {name!r}, has changed since', file=sys.stderr)

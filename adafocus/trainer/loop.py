@@ -22,6 +22,7 @@ from tqdm.auto import tqdm
 from ..run.config import Config
 from ..run.folder import locked_run_folder, open_run_data, report_missing, save_weights
 from ..run.metrics import Scores
+from ..run.parts import note_parts
 from ..run.scoring import evaluate
 from ..system.processes import prepare_cpu
 from .checkpoints import checkpoints
@@ -189,6 +190,7 @@ def train(config:Config,
 def open_training(config, accelerator):
     "Open the data and fit the configuration to it; both are the same in all processes."
     tracker_names(config.log_with)
+    config = note_parts(config)
     with accelerator.local_main_process_first(): data = open_run_data(config)
     report_missing(data, config, quiet=not accelerator.is_main_process)
     config = fit_to_data(config, data, accelerator.num_processes, accelerator.device.type)
