@@ -1,5 +1,5 @@
-# make demo: from nothing to a trained network, in 6 to 10 minutes on two cores.  make lab: the notebooks.  make app: the widgets as
-# a page of this machine; both show the run of make demo.
+# make demo: from nothing to a trained network, in 6 to 10 minutes on two cores.  make lab: the notebooks.
+# make app: the widgets as a page of this machine; both show the run of make demo.
 # make test: what is checked before a change lands.  make test-thorough: every combination, before a release.
 # make lint: imports, lines and names.  make test-browser: the widgets in a real Chromium.
 PYTHON ?= python3

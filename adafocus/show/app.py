@@ -162,8 +162,8 @@ def finished_run(run:Path|None)->Path: # None: the demo's
     "Return a run that can be shown. Raises NoDemo or ValueError."
     folder = run or find_demo()
     if run is None and not os.environ.get('ADAFOCUS_DEMO') and not is_finished(folder):
-        raise NoDemo(f'there is no finished run in {os.path.relpath(folder)}; make demo makes one in about '
-                     'seven minutes, or name the folder of another run')
+        raise NoDemo(f'there is no finished run in {os.path.relpath(folder)}; make demo makes one in six '
+                     'to ten minutes, or name the folder of another run')
     if (folder/'model.safetensors').is_file(): return folder
     raise ValueError(f'run is {folder}, which holds no model.safetensors; '
                      'it must be the folder of a run of adafocus.train')

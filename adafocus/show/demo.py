@@ -89,7 +89,7 @@ def demo_run(start:str|Path='.', # looked for here and above
     commands = demo_commands(run)
     if commands and not train:
         raise NoDemo(f'There is no finished run in {os.path.relpath(run)}. In a terminal, `make demo` makes it; '
-                     'here, demo_run(train=True) does. It takes about seven minutes on two cores.')
+                     'here, demo_run(train=True) does. It takes six to ten minutes on two cores.')
     for arguments in commands: run_with_bar(arguments)
     return run
 

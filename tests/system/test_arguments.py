@@ -22,7 +22,7 @@ def refused(*args):
     (['--patch-sise', '32'], 'did you mean --patch-size?'), (['--patchsize', '30'], '--patch-size'), (['--epochs', 'many'], '--epochs'),
     (['--lr'], "'--lr'"), (['--data'], "'--data'"), (['--decoder', 'pyva'], 'pyav'), (['--mixed-precision', 'bf61'], 'bf16'), (['--zzz'], '--zzz'),
     (['train'], 'train'), (['--preset', 'nedle'], 'mn2rn-p96, needle, rn-p128'), (['--patch-size', '300'], 'patch_size is 300'),
-    (['--data', 'kinetic:/videos'], "there is no kind of data 'kinetic'"), (['--decode-timeout', '-1'], 'decode_timeout is -1'),
+    (['--data', 'kinetic:/videos'], 'did you mean kinetics'), (['--decode-timeout', '-1'], 'decode_timeout is -1'),
     (['--preset', 'needle', '--policy', 'grid'], 'no gradient to be trained end to end'), (['--stage', 'finetune'], 'fine_tune'),
     (['--init', ''], "init is ''"), (['--init', '/nowhere.pth'], 'does not exist'), (['--config', '/nowhere'], "config is '/nowhere'"),
     (['--config', '/nowhere', '--preset', 'needle'], 'the values can start from one of them'), (['--resume', '/nowhere'], 'holds no config.yaml'),

@@ -68,8 +68,8 @@ def kind_of_data(spec:str # a folder, a .csv or .jsonl, NAME:ROOT with one of DA
     path = Path(spec)
     if root and not path.exists():
         try: DATASETS.lookup(name)
-        except ValueError as error: raise ValueError(f'data is {spec!r}, but {error}; wds, or a folder, or a .csv or '
-                                                     '.jsonl will do too') from None
+        except ValueError as error: raise ValueError(f'data is {spec!r}; it may be a folder, a .csv or .jsonl, '
+                                                     f'wds:SHARDS, or NAME:FOLDER, and {error}') from None
         return name, Path(root)
     if needle.is_dataset(path): return 'needle', path
     return 'table' if path.suffix.lower() in ('.csv', '.jsonl') else 'folder', path
