@@ -69,7 +69,7 @@ def trust(sources:Iterable[Source])->None:
         except OSError as error: print(f'{path} cannot be written ({error.strerror}); commands on this run will need '
                                        f'--import {source.file}', file=sys.stderr)
 
-# %% ../../nbs/appendix_system/07_bringing.ipynb #97efed26
+# %% ../../nbs/appendix_system/07_bringing.ipynb #f74fe12a
 def bring(names:Iterable[str], # modules or files, of --import
           registries:Iterable[Registry],
          )->None:
@@ -78,6 +78,22 @@ def bring(names:Iterable[str], # modules or files, of --import
     for name in names: import_module(name)
     trust(registry.sources[name] for registry in registries for name in registry if (registry.kind, name) not in before)
 
+# %% ../../nbs/appendix_system/07_bringing.ipynb #ce9c2871
+def _import_source(source, what): # what: the beginning of a sentence
+    "Import the file of a part if it may be."
+    if source.module == '__main__' and not source.file:
+        raise ValueError(f'{what}, which a cell of a notebook registered; export the cell to a module '
+                         '(#| export, then nbdev_export), and bring it with --import MODULE')
+    if not source.file: raise ValueError(f'{what}, of module {source.module}: bring it with --import {source.module}')
+    if not os.path.isfile(source.file):
+        raise ValueError(f'{what}, which {source.file} registered; that file is gone: bring the module with '
+                         '--import MODULE or FILE.py')
+    if not is_trusted(source.file):
+        raise ValueError(f'{what}, which {source.file} registers; the file is not run unasked, since you have not used '
+                         f'it on this machine: bring it with --import {source.file}')
+    _import_file(Path(source.file).stem, Path(source.file))
+
+# %% ../../nbs/appendix_system/07_bringing.ipynb #f3981d47
 def find_again(registry:Registry, name:str, # of a part that a run names
                source:Source|None,          # that the run remembers; None: nothing is known
                owner:str,                   # the run, for messages
@@ -93,17 +109,3 @@ def find_again(registry:Registry, name:str, # of a part that a run names
     if now.sha256 != source.sha256:
         print(f'{owner}: {now.file or now.module}, which registers {registry.kind} {name!r}, is not as it was when '
               'the run was trained', file=sys.stderr)
-
-def _import_source(source, what): # what: the beginning of a sentence
-    "Import the file of a part if it may be."
-    if source.module == '__main__' and not source.file:
-        raise ValueError(f'{what}, which a cell of a notebook registered; export the cell to a module '
-                         '(#| export, then nbdev_export), and bring it with --import MODULE')
-    if not source.file: raise ValueError(f'{what}, of module {source.module}: bring it with --import {source.module}')
-    if not os.path.isfile(source.file):
-        raise ValueError(f'{what}, which {source.file} registered; that file is gone: bring the module with '
-                         '--import MODULE or FILE.py')
-    if not is_trusted(source.file):
-        raise ValueError(f'{what}, which {source.file} registers; the file is not run unasked, since you have not used '
-                         f'it on this machine: bring it with --import {source.file}')
-    _import_file(Path(source.file).stem, Path(source.file))

@@ -48,13 +48,14 @@ def import_entry_points()->list[str]: # the modules
     for point in points: point.load()
     return [point.value for point in points]
 
-# %% ../../nbs/appendix_system/06_registry.ipynb #d10c7668
+# %% ../../nbs/appendix_system/06_registry.ipynb #89fa4a02
 def _registering_module():
     "Name the module that calls `Registry.register`, directly or by a function such as `register_policy`."
     frame = sys._getframe(2)
     if frame.f_code.co_name.startswith('register_'): frame = frame.f_back
     return frame.f_globals.get('__name__', '__main__')
 
+# %% ../../nbs/appendix_system/06_registry.ipynb #74dd033b
 class Registry(dict):
     "Parts of one kind by name."
     def __init__(self, kind:str): # as messages call it, such as `policy`; also the setting that names the part
