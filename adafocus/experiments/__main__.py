@@ -59,9 +59,18 @@ def run_line(bench:Workbench, name:str, seed:int)->dict:
 # %% ../../nbs/9_experiments/04_experiments.ipynb #bb3f0377
 _VERSION = 2           # raised when the same runs would be measured in another way
 
+_ADDED = 'loss', 'sampler', 'parts' # settings that came after version 2; at their defaults they change no run
+
+def _planned_values(config):
+    "Return a plan's values, without settings that came later and are not used."
+    values, defaults = asdict(config), asdict(Config())
+    def used(group, default): return {name: x for name, x in group.items() if name not in _ADDED or x != default[name]}
+    return used({name: used(x, defaults[name]) if name in ('model', 'data', 'train') else x
+                 for name, x in values.items()}, defaults)
+
 def plan_hash(scale:Scale, experiment:str)->str: # hexadecimal
     "Identify a measurement by its runs, data and measures."
-    plans = [(p.name, p.task, p.after, asdict(p.config)) for p in needed(scale, [experiment])]
+    plans = [(p.name, p.task, p.after, _planned_values(p.config)) for p in needed(scale, [experiment])]
     data = {task: config.values() if config else None for task, config in scale.datasets.items()}
     return hashlib.sha256(json.dumps([_VERSION, plans, data], sort_keys=True, default=str).encode()).hexdigest()[:16]
 

@@ -9,8 +9,9 @@ import torch
 from forking import Trip, before
 
 from adafocus import train
+from adafocus.method.losses import LOSSES
 from adafocus.run.feed import RunLoader
-from adafocus.trainer import loop, prepare, steps
+from adafocus.trainer import loop, prepare
 from adafocus.trainer.progress import Training
 
 RANK = int(os.environ['RANK'])
@@ -43,13 +44,13 @@ def signal_at(step, *args):
 def not_finite(where, *args):
     "Process 1 alone sees a loss that is no number, or has a gradient that is none, in its third step."
     if RANK == 1:
-        real, count = steps.adafocus_loss, [0]
-        def spoilt(*a):
-            loss, terms = real(*a)
+        real, count = LOSSES['adafocus'], [0]
+        def spoilt(*a, **options):
+            loss, terms = real(*a, **options)
             count[0] += 1
             if count[0] == 3: loss = loss + float('nan') if where == 'loss' else loss*float('inf')
             return loss, terms
-        steps.adafocus_loss = spoilt
+        LOSSES['adafocus'] = spoilt
     train.main(list(args))
 
 

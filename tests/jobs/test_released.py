@@ -163,4 +163,4 @@ def test_flops(typed):
     whole = typed('adafocus.flops', '--preset', 'tsm')
     assert whole.returncode == 0 and '32.70' in whole.stdout, whole.stdout
     wrong = typed('adafocus.flops', '--preset', 'tsm-p145')
-    assert wrong.returncode == 2 and "'tsm-p145'; it may be mn2rn-p128" in wrong.stderr, wrong.stderr
+    assert wrong.returncode == 2 and "'tsm-p145'; did you mean tsm-p1" in wrong.stderr, wrong.stderr

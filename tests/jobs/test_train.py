@@ -82,7 +82,7 @@ def test_resume_goes_on(trains, tiny, tmp_path):
 
 @pytest.mark.parametrize('flags, says', [
     (('--data', '/nowhere'), '/nowhere is not a folder'),
-    (('--preset', 'nedle'), "preset is 'nedle'; it may be mn2rn-p128"),
+    (('--preset', 'nedle'), "preset is 'nedle'; did you mean needle"),
     (('--patch-sise', '32'), 'did you mean --patch-size?'),
     (('--epochs', '0'), 'epochs is 0; it must be at least 1'),
     (('--batch-size', '5000'), 'batch_size is 5000, but there are 50 videos'),

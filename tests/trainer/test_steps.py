@@ -9,10 +9,11 @@ import torch
 from accelerate import Accelerator
 
 from adafocus.data.records import Video, VideoData
+from adafocus.method.losses import LOSSES
 from adafocus.method.model import AdaFocus
 from adafocus.run.config import TrainConfig
 from adafocus.run.presets import preset
-from adafocus.trainer import loop, steps
+from adafocus.trainer import loop
 from adafocus.trainer.progress import Training
 from adafocus.trainer.signals import Stopped, StopSignals
 from adafocus.trainer.steps import MAX_SKIPPED, LossNotFinite, cosine, freeze_batch_norms, parameter_groups
@@ -95,11 +96,11 @@ def test_a_step_is_the_same_to_the_last_bit_and_another_one_drops_out_others(ste
 @pytest.mark.parametrize('mode', ['stop', 'skip'])
 @pytest.mark.parametrize('how, value', [('positions', 'nan'), *((how, value) for how in ('loss', 'gradient') for value in ('nan', 'inf', '-inf'))])
 def test_what_is_not_finite_changes_nothing(stepper, monkeypatch, how, value, mode):     # (a position is cut to the frame, frames are bytes)
-    run, real = stepper.make(replace(CONFIG, train=replace(CONFIG.train, non_finite=mode, accumulate=2))), steps.adafocus_loss
+    run, real = stepper.make(replace(CONFIG, train=replace(CONFIG.train, non_finite=mode, accumulate=2))), LOSSES['adafocus']
     fine = lambda: [noise(), noise(seed=3)]
     stepper.take(run, fine())
     before, batch = state(run), noise(seed=1)
-    if how == 'loss': monkeypatch.setattr(steps, 'adafocus_loss', lambda *a: (real(*a)[0] + float(value), real(*a)[1]))
+    if how == 'loss': monkeypatch.setitem(LOSSES, 'adafocus', lambda *a, **o: (real(*a, **o)[0] + float(value), real(*a, **o)[1]))
     elif how == 'gradient': hook = next(run.model.policy.parameters()).register_hook(lambda g: torch.full_like(g, float(value)))
     else: batch['random_positions'][0, 0] = float(value)
     if mode == 'stop':
@@ -108,14 +109,14 @@ def test_what_is_not_finite_changes_nothing(stepper, monkeypatch, how, value, mo
         assert not stepper.take(run, [noise(seed=2), batch], 0, 1).finite
         assert run.check.in_a_row == 1
     assert same(before, state(run))
-    monkeypatch.setattr(steps, 'adafocus_loss', real)
+    monkeypatch.setitem(LOSSES, 'adafocus', real)
     if how == 'gradient': hook.remove()
     assert math.isfinite(stepper.take(run, fine(), 0, 2).means['loss']) and run.check.in_a_row == 0     # and it goes on
 
 
 def test_ten_skipped_steps_in_a_row_are_an_error(stepper, monkeypatch):
-    run, real = stepper.make(replace(CONFIG, train=replace(CONFIG.train, non_finite='skip'))), steps.adafocus_loss
-    monkeypatch.setattr(steps, 'adafocus_loss', lambda *a: (real(*a)[0]*float('nan'), real(*a)[1]))
+    run, real = stepper.make(replace(CONFIG, train=replace(CONFIG.train, non_finite='skip'))), LOSSES['adafocus']
+    monkeypatch.setitem(LOSSES, 'adafocus', lambda *a, **o: (real(*a, **o)[0]*float('nan'), real(*a, **o)[1]))
     for k in range(MAX_SKIPPED - 1): assert not stepper.take(run, [noise()], 0, k).finite
     with pytest.raises(LossNotFinite, match='10th time in a row'): stepper.take(run, [noise()], 0, 9)
 
