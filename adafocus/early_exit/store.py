@@ -6,7 +6,6 @@
 __all__ = ['weights_hash', 'RunExits', 'solve_exits', 'save_exits', 'load_exits']
 
 # %% ../../nbs/5_early_exit/05_store.ipynb #df6ebbfd
-import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,12 +16,12 @@ from torch import Tensor
 
 from .solver import solve_thresholds
 from .thresholds import ExitPlan, confidence
-from ..system.files import write_whole
+from ..system.files import file_sha256, write_whole
 
 # %% ../../nbs/5_early_exit/05_store.ipynb #b3469bea
 def weights_hash(run:str|Path)->str: # SHA-256, hexadecimal
     "Hash a run's weights."
-    return hashlib.sha256((Path(run)/'model.safetensors').read_bytes()).hexdigest()
+    return file_sha256(Path(run)/'model.safetensors')
 
 # %% ../../nbs/5_early_exit/05_store.ipynb #b6d3eefe
 @dataclass

@@ -27,13 +27,13 @@ def _shape_problem(what, value, *shapes)->list[str]:
     if not isinstance(value, Tensor): return [f'{what} is a {type(value).__name__}; it must be a tensor {wanted}']
     return [] if tuple(value.shape) in shapes else [f'{what} has shape {tuple(value.shape)}; it must be {wanted}']
 
-# %% ../../nbs/1_method/17_checking.ipynb #4e8bf68a
+# %% ../../nbs/1_method/17_checking.ipynb #e104b630
 def check_policy(policy:Callable,     # a class, or a function, as for `register_policy`
                  in_channels:int=8,   # of the maps it is tried on
                  map_size:int=7,
                  frames:int=4,
                 )->list[str]:         # problems; [] if it fits
-    "Try a policy as `AdaFocus`, early exit and export use it."
+    "Try a policy as training and early exit use it."
     problems = []
     call = f'({in_channels}, {map_size}, frames={frames}, reduced=4, hidden=16)'
     built = _attempt(problems, f'building it with {call}',
@@ -52,7 +52,7 @@ def check_policy(policy:Callable,     # a class, or a function, as for `register
     problems += _shape_problem('positions', answer[0], wanted)
     return problems or [*_position_problems(built, maps, answer[0]), *_step_problems(built, maps, answer[0])]
 
-# %% ../../nbs/1_method/17_checking.ipynb #8352ca8b
+# %% ../../nbs/1_method/17_checking.ipynb #cac63842
 def _position_problems(policy, maps, positions)->Iterator[str]:
     "Check range, dtype, gradient, and that videos do not disturb one another."
     if not (positions.isfinite().all() and positions.min() >= 0 and positions.max() <= 1):
@@ -65,19 +65,32 @@ def _position_problems(policy, maps, positions)->Iterator[str]:
     with torch.no_grad(): alone = policy(maps[:1])[0]
     if not torch.allclose(alone, positions[:1], atol=1e-4):
         yield 'in evaluation the positions of a video depend on the other videos of its batch'
+    with torch.autocast('cpu', torch.bfloat16), torch.no_grad(): narrow = policy(maps)[0].dtype
+    if narrow == torch.bfloat16 and positions.dtype != narrow:
+        yield 'in mixed precision its positions are bfloat16; .float() before the last steps keeps them from jumping'
+
+# %% ../../nbs/1_method/17_checking.ipynb #57497956
+def _zeros(state)->object:
+    "Return a policy's state with zeros in its tensors: None, a tensor, or a tuple of states."
+    if state is None: return None
+    return torch.zeros_like(state) if isinstance(state, Tensor) else tuple(map(_zeros, state))
 
 def _step_problems(policy, maps, positions)->Iterator[str]:
     "Check that one frame at a time gives the same positions as all frames at once."
     if policy.waits: return
     try:
         with torch.no_grad():
-            state, steps = None, []
-            for t in range(maps.shape[1]):
+            at, state = policy(maps[:, :1], None)
+            again, _ = policy(maps[:, :1], _zeros(state))
+            steps = [at]
+            for t in range(1, maps.shape[1]):
                 at, state = policy(maps[:, t:t + 1], state)
                 steps.append(at)
     except Exception as error:
         yield f'frame by frame, forward raises {type(error).__name__}: {error}; set waits = True if it needs all frames'
         return
+    if not torch.allclose(again, steps[0], atol=1e-4):
+        yield 'a state of zeros gives another first position than None; both must begin a video'
     last = positions[:, -1:] if policy.per_video else positions
     whole = steps[-1] if policy.per_video else torch.cat(steps, 1)
     if not torch.allclose(whole, last, atol=1e-4):

@@ -57,6 +57,7 @@ def start_values(start:Start)->tuple[Config, Path|None]: # and the run that goes
     if start.config: return _values_of_file(Path(start.config)), None
     if start.init and not start.preset:
         config = checkpoint_values(start.init)
+        find_parts(config, start.init)
         if config.data.val_share == 1: # these weights were only evaluated
             config = replace(config, data=replace(config.data, val_share=DataConfig.val_share))
         return config, None

@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 
 from ..data import needle
 from ..data.datasets.opening import missing_videos, open_data
-from ..data.records import DATASETS, Video, VideoData
+from ..data.records import Video, VideoData
 from ..data.shard_files import shard_urls
 from ..method.model import AdaFocus
 from .config import Config, load_config, save_config
@@ -78,7 +78,7 @@ def _from_folder(spec, started):
         moved = '://' not in first and not Path(first).exists() and (started/first).exists()
         return f'wds:{started/spec[4:]}' if moved else spec
     name, _, root = spec.partition(':')
-    named = root and name in DATASETS and not Path(spec).exists()
+    named = root and not Path(spec).exists() and not (started/spec).exists()
     prefix, path = (f'{name}:', root) if named else ('', spec)
     return spec if Path(path).exists() or not (started/path).exists() else f'{prefix}{started/path}'
 

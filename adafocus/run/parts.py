@@ -24,7 +24,7 @@ from .presets import PRESETS
 from ..system.bringing import bring, find_again, trust
 from ..system.registry import Registry, Source
 
-# %% ../../nbs/3_run/10_parts.ipynb #4a305b42
+# %% ../../nbs/3_run/10_parts.ipynb #ed0bc061
 REGISTRIES = ENCODERS, POLICIES, CLASSIFIERS, LOSSES, SAMPLERS, DATASETS, PRESETS
 
 def named_parts(config:Config)->Iterator[tuple[Registry,str]]:
@@ -33,7 +33,7 @@ def named_parts(config:Config)->Iterator[tuple[Registry,str]]:
     yield from ((ENCODERS, model.global_encoder), (ENCODERS, model.local_encoder), (POLICIES, model.policy),
                 (CLASSIFIERS, model.classifier), (LOSSES, config.train.loss), (SAMPLERS, data.sampler))
     kind, _, root = (data.data or '').partition(':')
-    if root and kind in DATASETS: yield DATASETS, kind
+    if root and (kind in DATASETS or f'dataset {kind}' in config.parts): yield DATASETS, kind
 
 # %% ../../nbs/3_run/10_parts.ipynb #6242b09e
 def note_parts(config:Config)->Config:

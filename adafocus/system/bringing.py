@@ -5,17 +5,16 @@
 # %% auto #0
 __all__ = ['import_module', 'trusted_list', 'is_trusted', 'trust', 'bring', 'find_again']
 
-# %% ../../nbs/appendix_system/07_bringing.ipynb #6b0dcf7b
+# %% ../../nbs/appendix_system/07_bringing.ipynb #a9150820
 import importlib
 import importlib.util
-import json
 import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from .files import read_lines
-from .registry import Registry, Source, file_sha256, import_entry_points
+from .files import file_sha256, read_lines, write_line
+from .registry import Registry, Source, import_entry_points
 
 # %% ../../nbs/appendix_system/07_bringing.ipynb #deea408b
 def import_module(name:str # a module that Python finds, here or installed; or a file that ends in .py
@@ -49,7 +48,7 @@ def _import_file(name, path):
         raise
     return name
 
-# %% ../../nbs/appendix_system/07_bringing.ipynb #bc94c2ec
+# %% ../../nbs/appendix_system/07_bringing.ipynb #63effbc9
 def trusted_list()->Path:
     "Return the list of files that this user has brought: in $XDG_CONFIG_HOME, or in ~/.config."
     return Path(os.environ.get('XDG_CONFIG_HOME') or Path.home()/'.config')/'adafocus'/'parts.jsonl'
@@ -65,7 +64,7 @@ def trust(sources:Iterable[Source])->None:
         path = trusted_list()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open('a') as lines: lines.write(json.dumps(source.as_dict()) + '\n')
+            write_line(path, source.as_dict())
         except OSError as error: print(f'{path} cannot be written ({error.strerror}); commands on this run will need '
                                        f'--import {source.file}', file=sys.stderr)
 
@@ -78,22 +77,23 @@ def bring(names:Iterable[str], # modules or files, of --import
     for name in names: import_module(name)
     trust(registry.sources[name] for registry in registries for name in registry if (registry.kind, name) not in before)
 
-# %% ../../nbs/appendix_system/07_bringing.ipynb #ce9c2871
+# %% ../../nbs/appendix_system/07_bringing.ipynb #9dd9a153
 def _import_source(source, what): # what: the beginning of a sentence
     "Import the file of a part if it may be."
     if source.module == '__main__' and not source.file:
         raise ValueError(f'{what}, which a cell of a notebook registered; export the cell to a module '
                          '(#| export, then nbdev_export), and bring it with --import MODULE')
-    if not source.file: raise ValueError(f'{what}, of module {source.module}: bring it with --import {source.module}')
+    if not source.file: raise ValueError(f'{what}, of module {source.module}: bring it with '
+                                          f'--import {source.module}, or import it before')
     if not os.path.isfile(source.file):
         raise ValueError(f'{what}, which {source.file} registered; that file is gone: bring the module with '
                          '--import MODULE or FILE.py')
     if not is_trusted(source.file):
         raise ValueError(f'{what}, which {source.file} registers; the file is not run unasked, since you have not used '
-                         f'it on this machine: bring it with --import {source.file}')
+                         f'it on this machine: bring it with --import {source.file}, or import it before')
     _import_file(Path(source.file).stem, Path(source.file))
 
-# %% ../../nbs/appendix_system/07_bringing.ipynb #f3981d47
+# %% ../../nbs/appendix_system/07_bringing.ipynb #1d0c79d3
 def find_again(registry:Registry, name:str, # of a part that a run names
                source:Source|None,          # that the run remembers; None: nothing is known
                owner:str,                   # the run, for messages
@@ -105,7 +105,7 @@ def find_again(registry:Registry, name:str, # of a part that a run names
     if name not in registry:
         raise ValueError(f'{owner} needs {registry.kind} {name!r}, which {source.file} registered once and does not '
                          'any more; bring the module that does with --import MODULE or FILE.py')
-    now = registry.sources[name]
-    if now.sha256 != source.sha256:
+    now = registry.sources.get(name)
+    if now and now.sha256 != source.sha256:
         print(f'{owner}: {now.file or now.module}, which registers {registry.kind} {name!r}, is not as it was when '
               'the run was trained', file=sys.stderr)

@@ -7,7 +7,6 @@ __all__ = ['NAME', 'pack_optimizer', 'unpack_optimizer', 'checkpoint_name', 'dam
            'CheckpointError', 'save_checkpoint', 'find_checkpoint', 'load_checkpoint']
 
 # %% ../../nbs/4_trainer/03_checkpoints.ipynb #df58e30e
-import hashlib
 import json
 import os
 import re
@@ -21,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ..system.files import flush_to_disk
+from ..system.files import file_sha256, flush_to_disk
 
 # %% ../../nbs/4_trainer/03_checkpoints.ipynb #e42ee9d3
 def pack_optimizer(optimizer:torch.optim.Optimizer)->tuple[dict[str,Tensor],dict]: # tensors by NUMBER.NAME, plain value
@@ -56,16 +55,10 @@ def checkpoint_name(epoch:int, step:int)->str: # whole epochs, and steps of the 
     "Name a checkpoint; names sort by time."
     return f'epoch-{epoch:04d}-step-{step:06d}'
 
-def _sha256(path):
-    digest = hashlib.sha256()
-    with path.open('rb') as file:
-        while block := file.read(1 << 20): digest.update(block)
-    return digest.hexdigest()
-
 def _dumps(value): return json.dumps(value, indent=1, sort_keys=True)
 
 def _write_manifest(folder):
-    files = {p.name: dict(bytes=p.stat().st_size, sha256=_sha256(p)) for p in sorted(folder.iterdir())}
+    files = {p.name: dict(bytes=p.stat().st_size, sha256=file_sha256(p)) for p in sorted(folder.iterdir())}
     (folder/'manifest.json').write_text(_dumps(dict(format=1, files=files)))
 
 # %% ../../nbs/4_trainer/03_checkpoints.ipynb #8bf1c247
@@ -88,7 +81,7 @@ def _file_damage(folder, files):
         if not path.is_file(): return f'{path} is not there'
         size = path.stat().st_size
         if size != written['bytes']: return f'{path} has {size} bytes; it had {written["bytes"]}'
-        if _sha256(path) != written['sha256']: return f'{path} is not as it was written'
+        if file_sha256(path) != written['sha256']: return f'{path} is not as it was written'
     others = {p.name for p in folder.iterdir()} - {*files, 'manifest.json'}
     return f'{folder/min(others)} does not belong to it' if others else None
 

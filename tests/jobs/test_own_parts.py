@@ -14,7 +14,8 @@ from adafocus.system.bringing import is_trusted
 PARTS = '''
 import torch
 from torch import nn
-from adafocus import register_classifier, register_encoder, register_loss, register_policy, register_preset, register_sampler
+from adafocus import register_classifier, register_dataset, register_encoder, register_loss, register_policy, register_preset, register_sampler
+from adafocus.data.datasets.opening import Needle
 from adafocus.data.sampling import segment_indices
 from adafocus.method.classifiers import MaxPoolClassifier
 from adafocus.method.losses import adafocus_loss
@@ -40,6 +41,9 @@ def my_loss(outputs, labels, **options): return adafocus_loss(outputs, labels, *
 @register_sampler('my_sampler')
 def my_sampler(frames, count, rng=None, short='last'): return segment_indices(frames, count, rng, short)
 
+@register_dataset('my_format')
+class MyFormat(Needle): "The same under another name."
+
 @register_preset('my_preset')
 def my_preset(): return preset('needle')
 '''
@@ -55,14 +59,14 @@ def forget():
 
 @pytest.fixture(scope='module')
 def own(tiny, tmp_path_factory):
-    "The folder of a run with five parts of its own, and of the file that registers them."
+    "The folder of a run with six parts of its own, and of the file that registers them."
     folder = tmp_path_factory.mktemp('own')
     (folder/'my_parts.py').write_text(PARTS)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('XDG_CONFIG_HOME', str(folder/'config'))
         for name, value in CPU.items(): patch.setenv(name, value)
         small = tuple(x for x in SMALL if x not in ('--preset', 'needle'))
-        status, _, err = command(train.main, '--import', folder/'my_parts.py', '--preset', 'my_preset', '--data', tiny,
+        status, _, err = command(train.main, '--import', folder/'my_parts.py', '--preset', 'my_preset', '--data', f'my_format:{tiny}',
                                  '--out', folder/'run', '--epochs', 1, *small, *FLAGS)
         assert status == 0, err
         yield folder
@@ -71,7 +75,7 @@ def own(tiny, tmp_path_factory):
 
 def test_the_run_notes_its_parts(own):
     noted = yaml.safe_load((own/'run'/'config.yaml').read_text())['parts']
-    assert set(noted) == {'encoder my_encoder', 'policy my_policy', 'classifier my_classifier', 'loss my_loss', 'sampler my_sampler'}
+    assert set(noted) == {'encoder my_encoder', 'policy my_policy', 'classifier my_classifier', 'loss my_loss', 'sampler my_sampler', 'dataset my_format'}
     assert all(part['file'] == str(own/'my_parts.py') and len(part['sha256']) == 64 for part in noted.values())
     assert is_trusted(own/'my_parts.py')
 
@@ -91,9 +95,10 @@ def test_training_goes_on_and_starts_from_it(own, tiny):
     forget()
     status, out, err = command(train.main, '--resume', own/'run', '--dry-run')
     assert status == 0 and 'my_encoder' in out, err
-    forget()
-    status, out, err = command(train.main, '--config', own/'run', '--dry-run', '--data', tiny)
-    assert status == 0 and 'my_encoder' in out, err
+    for flag in ('--config', '--init'):
+        forget()
+        status, out, err = command(train.main, flag, own/'run', '--dry-run', '--data', tiny)
+        assert status == 0 and 'my_encoder' in out, err
 
 
 @pytest.mark.parametrize('main, args', [(predict.main, ('x.mp4',)), (evaluation.main, ()), (export.main, ())])
@@ -139,5 +144,5 @@ def test_names_nearest_and_absent(own, tiny):
     assert status == 2 and "did you mean gru? It may be" in err and '--import' in err
     status, _, err = command(flops.main, '--import', own/'no_such.py')
     assert status == 2 and 'no_such.py' in err and 'does not exist' in err
-    status, _, err = command(train.main, '--data', f'my_format:{tiny}', '--dry-run')
-    assert status == 2 and "there is no" not in err and "dataset is 'my_format'" in err
+    status, _, err = command(train.main, '--data', f'your_format:{tiny}', '--dry-run')
+    assert status == 2 and "there is no" not in err and "dataset is 'your_format'" in err

@@ -25,13 +25,21 @@ class Frozen(GRUPolicy):
         positions, state = super().forward(maps, state)
         return positions.detach(), state
 
+class Narrow(GRUPolicy):
+    def forward(self, maps, state=None):
+        seen, state = self.remember(maps, state)
+        return self.head(seen).sigmoid(), state
+
+class Biased(GRUPolicy):
+    def forward(self, maps, state=None): return super().forward(maps, torch.ones(1, len(maps), 16) if state is None else state)
+
 class Nameless(GRUPolicy): waits = None
 
 class Bare(GRUPolicy):
     def forward(self, maps, state=None): return super().forward(maps, state)[0]
 
 
-@pytest.mark.parametrize('policy, said', [(Amnesiac, 'must carry the past'), (Greedy, r'must lie in \[0, 1\]'), (Frozen, 'no gradient'),
+@pytest.mark.parametrize('policy, said', [(Amnesiac, 'must carry the past'), (Greedy, r'must lie in \[0, 1\]'), (Frozen, 'no gradient'), (Narrow, 'bfloat16'), (Biased, 'both must begin a video'),
                                           (Nameless, 'it has no waits'), (Bare, r'must return \(positions, state\)'), (nn.Linear, 'building it')])
 def test_faults_of_policies(policy, said):
     problems = check_policy(policy)
